@@ -1,0 +1,202 @@
+package hcl
+
+import "time"
+
+// Pos is a place in a source file. Line and Column count from 1 (columns in
+// grapheme clusters), Byte from 0.
+type Pos struct {
+	Line, Column, Byte int
+}
+
+// Range is a stretch of one source file; File is relative to the project
+// directory. End is exclusive.
+type Range struct {
+	File       string
+	Start, End Pos
+}
+
+// Pipeline is all blocks declared in the files of one directory, evaluated
+// under one set of param values and at most one profile. It is plain data: it
+// can be compared, encoded and kept.
+type Pipeline struct {
+	Name        string
+	Description string
+	Requires    string // version constraint on plumb, "" for none
+	Range       Range  // of the pipeline block, zero when there is none
+	Profile     string // the profile that was applied, "" for none
+	Profiles    []string
+	Params      []Param
+	Sources     []Source
+	Images      []Image
+	Stages      []Stage // instances, in declaration order
+	Exports     []Export
+	Reads       []Read // what file and fileset saw, sorted; see ReadsUnchanged
+}
+
+// Read is one look of an expression at the project: the content of a file, or,
+// when Pattern is set, the paths below Path that match it.
+type Read struct {
+	Path    string
+	Pattern string
+	Digest  [32]byte
+}
+
+// Param is a typed value with where it came from. Value is canonical JSON.
+type Param struct {
+	Name        string
+	Description string
+	Type        string // "string", "number", "bool", "list(string)", …
+	Value       string
+	Origin      string // "default", "profile ci", "file params.json", "environment PLUMB_PARAM_x", "command line"
+	Sensitive   bool   // Value is never shown or kept; see plan.Action
+	Range       Range
+}
+
+// Source is data from outside the pipeline: a file, a directory or a glob,
+// relative to the project directory, slash-separated and clean.
+type Source struct {
+	Name        string
+	Description string
+	Path        string
+	Glob        bool
+	Discard     bool // keep = false: only the digest is recorded
+	Range       Range
+	PathRange   Range
+}
+
+// Image is where stages run. Exactly one of Ref and Archive is set.
+type Image struct {
+	Name         string
+	Ref          string // registry reference
+	Floating     bool   // a tag that moves was allowed explicitly
+	Archive      string // OCI layout directory, OCI archive or docker-save archive, relative to the project
+	Platform     string // "linux/amd64"; "" for the machine's own
+	Range        Range
+	LocatorRange Range // of ref or archive
+}
+
+// Stage is one instance of a stage block. Name is "train", "train[a]" for
+// for_each, "train[depth=3,lr=0.1]" for matrix.
+type Stage struct {
+	Name         string
+	Block        string // the label of the block
+	Description  string
+	Image        string // name of an Image
+	Command      Command
+	Inputs       []Input
+	Outputs      []Output
+	Metrics      string // relative path of a JSON file, "" for none
+	MetricsRange Range
+	Env          []EnvVar // sorted by name, pipeline defaults merged in
+	Params       []string // names of all params that key-relevant attributes refer to, sorted
+	Passed       []string // those listed in params = […]: given as PLUMB_PARAM_⟨name⟩
+	Seed         *int64
+	Network      bool
+	Cache        *bool         // nil when not said
+	Timeout      time.Duration // 0 for none
+	Grace        time.Duration // between SIGTERM and SIGKILL
+	Resources    Resources
+	Retry        Retry
+	After        []string // names of stage instances
+	When         *Expr    // nil: always
+	Range        Range    // of the block's header
+	ImageRange   Range
+}
+
+// Command is what a stage executes. Shell is set for the string form: Args has
+// then one element, to be run by /bin/sh -eu -c.
+type Command struct {
+	Shell  bool
+	Args   []Text
+	Source string // the expression's source text, always set: explanations compare it
+	Range  Range
+}
+
+// Text is a string that may depend on metrics of other stages. When Expr is
+// nil Value is final.
+type Text struct {
+	Value string
+	Expr  *Expr
+}
+
+// Expr is an expression that can be evaluated only when other stages have run.
+// It is kept as source text with the values it was declared under, so that it
+// is plain data; Eval parses it again.
+type Expr struct {
+	Source  string            // the expression's source text
+	Range   Range             // where it stands
+	Vars    map[string]string // root name → JSON with type, what else it may refer to
+	Metrics []MetricRef       // what it waits for, sorted
+}
+
+// MetricRef names a number another stage reports.
+type MetricRef struct {
+	Stage, Metric string
+}
+
+// InputKind says where an input comes from.
+type InputKind string
+
+// The kinds of input.
+const (
+	InputPath   InputKind = "path"   // a file or directory of the project
+	InputSource InputKind = "source" // a source block
+	InputOutput InputKind = "output" // an output of another stage
+)
+
+// Input is one thing a stage reads.
+type Input struct {
+	Name   string // for the object form, else ""
+	Kind   InputKind
+	Path   string // project-relative path or glob of a path or source; the producer's output path for an output
+	Glob   bool
+	Target string // where it stands in the workspace; equals Path unless moved by as
+	Source string // source name
+	Stage  string // producing stage instance
+	Output string // output name of the producer
+	Range  Range
+}
+
+// Output is one thing a stage writes. Dir is set when the path was declared
+// with a trailing slash.
+type Output struct {
+	Name  string
+	Path  string
+	Dir   bool
+	Range Range
+}
+
+// EnvVar is one environment entry of a stage.
+type EnvVar struct {
+	Name      string
+	Value     Text
+	Sensitive bool   // the value contains a sensitive param
+	Source    string // the expression's source text, always set
+}
+
+// Resources is what a stage may use; zero means not said. Memory is bytes.
+type Resources struct {
+	CPU    float64
+	Memory int64
+	Pids   int64
+}
+
+// Retry says how often a failed attempt is repeated, by failure class.
+type Retry struct {
+	Exit         int
+	Codes        []int // exit codes that Exit applies to; empty for all
+	OOM          int
+	Timeout      int
+	Preempted    *int // nil: the default
+	Infra        *int
+	MemoryFactor float64 // each OOM retry multiplies the limit; 0 means 1
+	Backoff      time.Duration
+}
+
+// Export is an output that a successful run puts at a path of the project.
+type Export struct {
+	Path   string
+	Stage  string
+	Output string
+	Range  Range
+}

@@ -1,0 +1,3 @@
+stage "a" {
+  command = # ERROR: Invalid expression
+} # the value is missing above

@@ -1,0 +1,4 @@
+stage "twice" {
+  command = "true"
+  command = "false" # ERROR: Attribute redefined
+}

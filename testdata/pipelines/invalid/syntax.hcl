@@ -1,0 +1,4 @@
+stage "a" {
+  command = "true # ERROR: Invalid multi-line string
+  image = image.sh
+}
