@@ -1,0 +1,202 @@
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// Records and run tables are read ten thousand at a time, so they have a binary
+// form of their own; what is read one by one is JSON.
+
+func encodeRecord(r *Record) []byte {
+	w := &writer{b: make([]byte, 0, len(r.Action)+len(r.Note)+256)}
+	w.bytes(r.Action)
+	w.bytes(r.Note)
+	w.uint(uint64(len(r.Outputs)))
+	for _, o := range r.Outputs {
+		w.string(o.Name)
+		w.string(o.Path)
+		w.artifact(o.Artifact)
+	}
+	w.uint(uint64(len(r.Inputs)))
+	for _, a := range r.Inputs {
+		w.artifact(a)
+	}
+	w.metrics(r.Metrics)
+	w.string(string(r.Run))
+	w.string(r.Stage)
+	w.time(r.Created)
+	w.attempts(r.Attempts)
+	return w.b
+}
+
+func decodeRecord(k Key, b []byte) (*Record, error) {
+	r := &reader{b: b}
+	rec := &Record{Key: k, Action: r.bytes(), Note: r.bytes()}
+	if n := r.count(4); n > 0 {
+		rec.Outputs = make([]Output, n)
+	}
+	for i := range rec.Outputs {
+		rec.Outputs[i] = Output{Name: r.string(), Path: r.string(), Artifact: r.artifact()}
+	}
+	if n := r.count(4); n > 0 {
+		rec.Inputs = make([]Artifact, n)
+	}
+	for i := range rec.Inputs {
+		rec.Inputs[i] = r.artifact()
+	}
+	rec.Metrics = r.metrics()
+	rec.Run = RunID(r.string())
+	rec.Stage = r.string()
+	rec.Created = r.time()
+	rec.Attempts = r.attempts()
+	if !r.done() {
+		return nil, errFrame
+	}
+	return rec, nil
+}
+
+const (
+	wireFile = iota
+	wireExec
+	wireTree
+)
+
+func (w *writer) artifact(a Artifact) {
+	switch {
+	case a.Kind == KindTree:
+		w.b = append(w.b, wireTree)
+	case a.Exec:
+		w.b = append(w.b, wireExec)
+	default:
+		w.b = append(w.b, wireFile)
+	}
+	w.digest(a.Digest)
+	w.int(a.Size)
+	w.int(int64(a.Files))
+}
+
+func (r *reader) artifact() Artifact {
+	a := Artifact{Kind: KindFile}
+	switch r.uint() {
+	case wireFile:
+	case wireExec:
+		a.Exec = true
+	case wireTree:
+		a.Kind = KindTree
+	default:
+		r.fail()
+	}
+	a.Digest, a.Size, a.Files = r.digest(), r.int(), int(r.int())
+	return a
+}
+
+func (w *writer) metrics(m map[string]float64) {
+	w.uint(uint64(len(m)))
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		w.string(name)
+		w.float(m[name])
+	}
+}
+
+func (r *reader) metrics() map[string]float64 {
+	n := r.count(9)
+	if n == 0 {
+		return nil
+	}
+	m := make(map[string]float64, n)
+	for range n {
+		name := r.string()
+		m[name] = r.float()
+	}
+	return m
+}
+
+func (w *writer) attempts(list []Attempt) {
+	w.uint(uint64(len(list)))
+	for i := range list {
+		a := &list[i]
+		w.string(string(a.Class))
+		w.int(int64(a.ExitCode))
+		w.string(a.Signal)
+		w.string(a.Error)
+		w.time(a.Started)
+		w.float(a.Seconds)
+		w.float(a.CPUSeconds)
+		w.int(a.PeakMemory)
+		w.int(a.ReadBytes)
+		w.int(a.WrittenBytes)
+		w.int(a.MemoryLimit)
+		w.digest(a.Log)
+		w.int(a.LogBytes)
+	}
+}
+
+func (r *reader) attempts() []Attempt {
+	n := r.count(24)
+	if n == 0 {
+		return nil
+	}
+	list := make([]Attempt, n)
+	for i := range list {
+		list[i] = Attempt{
+			Class: Class(r.string()), ExitCode: int(r.int()), Signal: r.string(), Error: r.string(),
+			Started: r.time(), Seconds: r.float(), CPUSeconds: r.float(),
+			PeakMemory: r.int(), ReadBytes: r.int(), WrittenBytes: r.int(), MemoryLimit: r.int(),
+			Log: r.digest(), LogBytes: r.int(),
+		}
+	}
+	return list
+}
+
+// encodeTable writes the stages of a run. What repeats from row to row (status,
+// image, reason) is left to compression.
+func encodeTable(stages []StageResult) []byte {
+	w := &writer{b: make([]byte, 0, 96*len(stages))}
+	w.uint(uint64(len(stages)))
+	for i := range stages {
+		s := &stages[i]
+		w.string(s.Name)
+		w.string(s.Status)
+		w.digest(Digest(s.Key))
+		w.string(s.Reason)
+		w.float(s.Seconds)
+		w.string(s.Image)
+		w.attempts(s.Attempts)
+		w.string(s.Error)
+		w.metrics(s.Metrics)
+	}
+	return w.b
+}
+
+func decodeTable(b []byte) ([]StageResult, error) {
+	r := &reader{b: b}
+	n := r.count(16)
+	stages := make([]StageResult, n)
+	for i := range stages {
+		stages[i] = StageResult{
+			Name: r.string(), Status: r.string(), Key: Key(r.digest()), Reason: r.string(), Seconds: r.float(),
+			Image: r.string(), Attempts: r.attempts(), Error: r.string(), Metrics: r.metrics(),
+		}
+	}
+	if !r.done() {
+		return nil, errFrame
+	}
+	return stages, nil
+}
+
+// storedRun is a run with the blob of its table.
+type storedRun struct {
+	Run
+	Table Digest `json:"table,omitzero"`
+}
+
+func decodeJSON[T any](b []byte) (*T, error) {
+	v := new(T)
+	if err := json.Unmarshal(b, v); err != nil {
+		return nil, fmt.Errorf("%w: %w", errFrame, err)
+	}
+	return v, nil
+}

@@ -1,0 +1,348 @@
+package store
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// GC goes from what people ask for to what lies on disk: runs, then the records
+// that the kept runs name or that were used lately, then the blobs those refer
+// to. Each is decided from a snapshot and dropped under a lock that holds off
+// commits, in portions, after looking again: a record that was written since,
+// was touched or leased stays. Records go before blobs, so that a crash in
+// between leaves garbage and no record without its blobs.
+
+// Policy says what gc keeps: for each project what its newest KeepRuns runs need,
+// and everything used less than KeepAge ago. What is leased stays in any case.
+type Policy struct {
+	KeepRuns int
+	KeepAge  time.Duration
+	DryRun   bool
+}
+
+// GCReport says what was dropped, or with DryRun would be. Bytes counts blobs.
+type GCReport struct {
+	DryRun  bool      `json:"dry_run"`
+	Records int       `json:"records"`
+	Runs    int       `json:"runs"`
+	Blobs   int       `json:"blobs"`
+	Placed  int       `json:"placed"`
+	Caches  int       `json:"caches"`
+	Bytes   int64     `json:"bytes"`
+	Dropped []Dropped `json:"dropped"` // the records, by stage and key
+}
+
+// Dropped is one record that was dropped, and the rule that did it.
+type Dropped struct {
+	Key   Key    `json:"key"`
+	Stage string `json:"stage"`
+	Rule  string `json:"rule"`
+}
+
+const (
+	tombstonesLive = 90 * day // how long "evicted" can be told from "new"
+	cachesLive     = 30 * day
+)
+
+// gcRun is one collection: what was decided so far.
+type gcRun struct {
+	s      *Store
+	p      Policy
+	now    time.Time
+	rule   string
+	report GCReport
+
+	keys   map[Key]bool // named by kept runs
+	drops  []dropping
+	marked map[Digest]bool
+	gone   map[string]bool // Badger keys that are dropped, or would be
+}
+
+// dropping is a key to delete if it still has that version.
+type dropping struct {
+	key     []byte
+	version uint64
+	record  *Dropped // for a record
+}
+
+// GC drops what p does not keep.
+func (s *Store) GC(ctx context.Context, p Policy) (GCReport, error) {
+	s.gcTurn.Lock()
+	defer s.gcTurn.Unlock()
+	g := &gcRun{s: s, p: p, now: s.now(), report: GCReport{DryRun: p.DryRun, Dropped: []Dropped{}}}
+	g.keys, g.marked, g.gone = map[Key]bool{}, map[Digest]bool{}, map[string]bool{}
+	g.rule = fmt.Sprintf("not needed by the newest %d runs of a project, not used for %v", p.KeepRuns, p.KeepAge)
+	if s.absent() {
+		return g.report, nil
+	}
+	if !p.DryRun {
+		if !s.isWritable() {
+			return g.report, fmt.Errorf("collecting garbage: %w", ErrReadOnly)
+		}
+		if err := s.flushTouched(); err != nil {
+			return g.report, err
+		}
+	}
+	s.guard.expire(g.now)
+	s.guard.begin()
+	defer s.guard.end()
+	for _, phase := range []func(context.Context) error{g.decideRuns, g.decideRecords, g.decideRest, g.dropKeys, g.mark, g.sweepSmall, g.sweepFiles, g.sweepOthers} {
+		if err := phase(ctx); err != nil {
+			return g.report, fmt.Errorf("collecting garbage: %w", err)
+		}
+	}
+	s.trees.clear()
+	return g.report, nil
+}
+
+func (g *gcRun) drop(item *badger.Item, rec *Dropped) {
+	key := item.KeyCopy(nil)
+	g.drops = append(g.drops, dropping{key, item.Version(), rec})
+	g.gone[string(key)] = true
+}
+
+// decideRuns keeps the newest runs of each project, the young and the unfinished,
+// and notes the actions they name.
+func (g *gcRun) decideRuns(context.Context) error {
+	kept := map[string]int{}
+	tables := map[Digest]bool{}
+	return g.s.view(func(txn *badger.Txn) error {
+		return g.s.eachRun(txn, RunFilter{}, func(id RunID) (bool, error) {
+			sr, err := g.s.storedRun(txn, id)
+			if err != nil && !errors.Is(err, errFrame) {
+				return false, err
+			}
+			if sr != nil && err == nil && g.keepsRun(kept, &sr.Run) {
+				return true, g.nameKeys(txn, sr, tables)
+			}
+			g.report.Runs++
+			project := ""
+			if sr != nil {
+				project = sr.Project
+			}
+			return true, g.dropRun(txn, id, project)
+		})
+	})
+}
+
+func (g *gcRun) keepsRun(kept map[string]int, r *Run) bool {
+	kept[r.Project]++
+	return kept[r.Project] <= g.p.KeepRuns || r.Status == statusRunning || g.now.Sub(r.Started) < g.p.KeepAge
+}
+
+func (g *gcRun) nameKeys(txn *badger.Txn, sr *storedRun, seen map[Digest]bool) error {
+	if seen[sr.Table] {
+		return nil
+	}
+	seen[sr.Table] = true
+	stages, err := g.s.table(txn, sr.Table)
+	if err != nil {
+		g.s.log.Warn("gc: a run's table of stages is damaged", "run", string(sr.ID), "error", err)
+		return nil
+	}
+	for i := range stages {
+		g.keys[stages[i].Key] = true
+	}
+	return nil
+}
+
+func (g *gcRun) dropRun(txn *badger.Txn, id RunID, project string) error {
+	for _, key := range [][]byte{runKey(inRuns, id), projectKey(project, id), runKey(inActive, id)} {
+		item, err := txn.Get(key)
+		if errors.Is(err, badger.ErrKeyNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		g.drop(item, nil)
+	}
+	return nil
+}
+
+// decideRecords drops the records that no kept run names and nobody used lately.
+func (g *gcRun) decideRecords(ctx context.Context) error {
+	return g.s.view(func(txn *badger.Txn) error {
+		return eachItem(txn, inRecords, func(item *badger.Item) error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			k := Key(item.Key()[1:])
+			if g.keys[k] || g.s.guard.leased(k) {
+				return nil
+			}
+			rec, err := g.s.record(txn, k)
+			if errors.Is(err, errFrame) {
+				rec, err = &Record{Key: k}, nil
+			}
+			if err != nil || g.usedLately(txn, rec) {
+				return err
+			}
+			g.drop(item, &Dropped{k, rec.Stage, g.rule})
+			return nil
+		})
+	})
+}
+
+func (g *gcRun) usedLately(txn *badger.Txn, r *Record) bool {
+	if g.p.KeepAge <= 0 {
+		return false
+	}
+	if g.now.Sub(r.Created) < g.p.KeepAge || g.s.touchedLately(r.Key, g.now, g.p.KeepAge) {
+		return true
+	}
+	b, err := value(txn, keyOf(inUses, r.Key))
+	if err != nil || b == nil {
+		return false
+	}
+	used, n := binary.Varint(b)
+	return n > 0 && g.now.Sub(time.Unix(0, (used+1)*int64(day))) < g.p.KeepAge
+}
+
+// decideRest drops failures like records, tombstones by age, and the days of use
+// of what is gone.
+func (g *gcRun) decideRest(context.Context) error {
+	return g.s.view(func(txn *badger.Txn) error {
+		failed := dropUnless(g, txn, func(f *Failure) bool {
+			return g.keys[f.Key] || g.now.Sub(f.When) < g.p.KeepAge
+		})
+		if err := eachItem(txn, inFailures, failed); err != nil {
+			return err
+		}
+		evicted := dropUnless(g, txn, func(t *Tombstone) bool { return g.now.Sub(t.When) <= tombstonesLive })
+		if err := eachItem(txn, inTombstones, evicted); err != nil {
+			return err
+		}
+		return eachItem(txn, inUses, func(item *badger.Item) error {
+			rec := keyOf(inRecords, Key(item.Key()[1:]))
+			ok, err := has(txn, rec)
+			if err == nil && (!ok || g.gone[string(rec)]) {
+				g.drop(item, nil)
+			}
+			return err
+		})
+	})
+}
+
+// dropUnless drops the values of which keep is false, and the damaged.
+func dropUnless[T any](g *gcRun, txn *badger.Txn, keep func(*T) bool) func(*badger.Item) error {
+	return func(item *badger.Item) error {
+		p, err := g.s.payload(txn, item.KeyCopy(nil))
+		if err != nil && !errors.Is(err, errFrame) {
+			return err
+		}
+		v, derr := decodeJSON[T](p)
+		if err != nil || derr != nil || !keep(v) {
+			g.drop(item, nil)
+		}
+		return nil
+	}
+}
+
+// eachItem iterates over the keys of one kind.
+func eachItem(txn *badger.Txn, space byte, fn func(*badger.Item) error) error {
+	o := badger.DefaultIteratorOptions
+	o.PrefetchValues, o.Prefix = false, []byte{space}
+	it := txn.NewIterator(o)
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		if err := fn(it.Item()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dropKeys deletes what was decided, each portion in a transaction of its own.
+func (g *gcRun) dropKeys(ctx context.Context) error {
+	const portion = 500
+	for part := range slices.Chunk(g.drops, portion) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		done, err := g.dropPart(part)
+		if err != nil {
+			return err
+		}
+		g.report.Records += len(done)
+		g.report.Dropped = append(g.report.Dropped, done...)
+	}
+	slices.SortFunc(g.report.Dropped, func(a, b Dropped) int {
+		return slices.Compare([]string{a.Stage, a.Key.Hex()}, []string{b.Stage, b.Key.Hex()})
+	})
+	return nil
+}
+
+func (g *gcRun) dropPart(part []dropping) (done []Dropped, err error) {
+	if g.p.DryRun {
+		for _, d := range part {
+			if d.record != nil {
+				done = append(done, *d.record)
+			}
+		}
+		return done, nil
+	}
+	g.s.gc.Lock()
+	defer g.s.gc.Unlock()
+	err = g.s.update(func(txn *badger.Txn) error {
+		done = nil
+		for _, d := range part {
+			ok, err := g.dropOne(txn, d)
+			if err != nil {
+				return err
+			}
+			if ok && d.record != nil {
+				done = append(done, *d.record)
+			}
+		}
+		return nil
+	})
+	return done, err
+}
+
+// dropOne deletes a key unless it was written since, or its action was leased or
+// used.
+func (g *gcRun) dropOne(txn *badger.Txn, d dropping) (bool, error) {
+	item, err := txn.Get(d.key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return false, nil
+	}
+	if err != nil || item.Version() != d.version {
+		return false, err
+	}
+	if d.record != nil {
+		if g.s.guard.leased(d.record.Key) || g.s.touchedLately(d.record.Key, g.now, g.p.KeepAge) {
+			return false, nil
+		}
+		p, err := json.Marshal(Tombstone{Key: d.record.Key, When: g.now.UTC(), Rule: g.rule})
+		if err != nil {
+			return false, err
+		}
+		if p, err = g.s.pack.frame(p); err != nil {
+			return false, err
+		}
+		if err := txn.Set(keyOf(inTombstones, d.record.Key), p); err != nil {
+			return false, err
+		}
+	}
+	return true, txn.Delete(d.key)
+}
+
+// touchedLately reports whether a record was used so lately that this may not be
+// written yet.
+func (s *Store) touchedLately(k Key, now time.Time, age time.Duration) bool {
+	if age <= 0 {
+		return false
+	}
+	s.touched.mu.Lock()
+	defer s.touched.mu.Unlock()
+	_, ok := s.touched.known[k]
+	return ok && now.Sub(time.Unix(0, (s.touched.day+1)*int64(day))) < age
+}

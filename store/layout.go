@@ -1,0 +1,243 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Format is the version of everything on disk that this package reads and writes.
+const Format = 1
+
+// The modes of blobs. Hard links share a mode, hence a file for each.
+const (
+	modeFile = 0o444
+	modeExec = 0o555
+)
+
+// ContentTime is the one modification time of all content: 2000-01-01 UTC. A stage
+// must not see when its input came into the store, and archivers refuse 1970.
+func ContentTime() time.Time { return time.Unix(946684800, 0) }
+
+func (s *Store) path(elem ...string) string {
+	return filepath.Join(append([]string{s.dir}, elem...)...)
+}
+
+// blobPath is where a blob too large for Badger lies.
+func (s *Store) blobPath(d Digest, exec bool) string {
+	name := d.Hex()
+	dir := name[:2]
+	if exec {
+		name += ".x"
+	}
+	return s.dir + "/blobs/sha256/" + dir + "/" + name
+}
+
+// makeLayout creates the directories. Stages run as other users: what leads to
+// placed content can be passed through, and only that.
+func (s *Store) makeLayout() error {
+	for _, d := range []string{"meta", "blobs/sha256", "cache", "placed", "tmp"} {
+		if err := os.MkdirAll(s.path(d), 0o711); err != nil {
+			return err
+		}
+	}
+	boot, err := bootID()
+	if err != nil {
+		return err
+	}
+	if err := s.setAside(boot); err != nil {
+		return err
+	}
+	for _, d := range []string{s.path("tmp"), s.path("placed", boot)} {
+		if err := os.MkdirAll(d, 0o711); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// asidePrefix begins the names of what is being deleted.
+const asidePrefix = "sweep-"
+
+// setAside renames what the last owner left, which is quick however much it is:
+// unfinished writing, and what was placed before the machine last started, which
+// was never synced and cannot be trusted after a power loss.
+func (s *Store) setAside(boot string) error {
+	tmp, err := os.ReadDir(s.path("tmp"))
+	if err != nil {
+		return err
+	}
+	if len(tmp) > 0 {
+		if err := os.Rename(s.path("tmp"), s.asideName()); err != nil {
+			return err
+		}
+	}
+	placed, err := os.ReadDir(s.path("placed"))
+	if err != nil {
+		return err
+	}
+	for _, e := range placed {
+		if e.Name() == boot {
+			continue
+		}
+		if err := os.Rename(s.path("placed", e.Name()), s.asideName()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) asideName() string {
+	for n := s.now().UnixNano(); ; n++ {
+		p := s.path(asidePrefix + strconv.FormatInt(n, 36))
+		if _, err := os.Lstat(p); errors.Is(err, fs.ErrNotExist) {
+			return p
+		}
+	}
+}
+
+// leftovers lists what was set aside, by this owner or one before.
+func (s *Store) leftovers() ([]string, error) {
+	return filepath.Glob(s.path(asidePrefix + "*"))
+}
+
+// bootID tells one start of the machine from the next.
+func bootID() (string, error) {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("reading the boot id: %w", err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
+// TempDir makes a directory on the store's file system for something that is
+// being made. The next owner deletes it if the caller does not.
+func (s *Store) TempDir(prefix string) (string, error) {
+	if !s.isWritable() {
+		return "", fmt.Errorf("making a temporary directory: %w", ErrReadOnly)
+	}
+	dir, err := os.MkdirTemp(s.path("tmp"), prefix)
+	if err != nil {
+		return "", fmt.Errorf("making a temporary directory: %w", err)
+	}
+	return dir, nil
+}
+
+// checkFormat reports whether there is a format that this plumb knows.
+func checkFormat(path string) (known bool, err error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("reading the format: %w", err)
+	}
+	have, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil || have < 1 {
+		return false, fmt.Errorf("reading the format: %q is no version", b)
+	}
+	if have > Format {
+		return false, fmt.Errorf("%w: its format is %d, this plumb knows %d", ErrNewerFormat, have, Format)
+	}
+	return true, nil
+}
+
+func writeFormat(dir string) error {
+	tmp := filepath.Join(dir, "tmp", "format")
+	if err := writeSynced(tmp, []byte(strconv.Itoa(Format)+"\n")); err != nil {
+		return fmt.Errorf("writing the format: %w", err)
+	}
+	if err := os.Rename(tmp, filepath.Join(dir, "format")); err != nil {
+		return fmt.Errorf("writing the format: %w", err)
+	}
+	return syncDir(dir)
+}
+
+func writeSynced(path string, data []byte) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("syncing the directory %q: %w", path, err)
+	}
+	if err := errors.Join(d.Sync(), d.Close()); err != nil {
+		return fmt.Errorf("syncing the directory %q: %w", path, err)
+	}
+	return nil
+}
+
+// sweeper deletes in the background what was set aside.
+type sweeper struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+func (w *sweeper) start(log *slog.Logger, list func() ([]string, error)) {
+	ctx, cancel := context.WithCancel(context.Background())
+	w.cancel, w.done = cancel, make(chan struct{})
+	go func(done chan struct{}) {
+		defer close(done)
+		names, err := list()
+		for _, n := range names {
+			err = errors.Join(err, removeTree(ctx, n))
+		}
+		if err != nil && ctx.Err() == nil {
+			log.Warn("deleting leftovers", "error", err)
+		}
+	}(w.done)
+}
+
+// stop gives up deleting; the next owner goes on.
+func (w *sweeper) stop() {
+	if w.cancel == nil {
+		return
+	}
+	w.cancel()
+	<-w.done
+	w.cancel = nil
+}
+
+// removeTree deletes path and all below it, also from directories that are not
+// writable, until ctx is done.
+func removeTree(ctx context.Context, path string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	err := os.Remove(path)
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if fi, lerr := os.Lstat(path); lerr != nil || !fi.IsDir() {
+		return errors.Join(err, lerr)
+	}
+	if err := os.Chmod(path, 0o700); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := removeTree(ctx, filepath.Join(path, e.Name())); err != nil {
+			return err
+		}
+	}
+	return os.Remove(path)
+}

@@ -1,0 +1,144 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+)
+
+// A placed directory is made once per content and read by running stages. It is
+// not synced, so it belongs to one start of the machine. Users are counted: gc
+// deletes only what nobody reads.
+
+type placed struct {
+	mu    sync.Mutex
+	users map[string]int
+	turns map[string]*sync.Mutex
+}
+
+// Placed gives the path of what was placed under name, making it with build if it
+// is not there: build gets a path to make, on the same file system, and what it
+// made is renamed into place. It stays until release is called.
+func (s *Store) Placed(name Digest, build func(tmp string) error) (path string, release func(), err error) {
+	if !s.isWritable() {
+		return "", nil, fmt.Errorf("placing %q: %w", name, ErrReadOnly)
+	}
+	boot, err := bootID()
+	if err != nil {
+		return "", nil, err
+	}
+	path = s.path("placed", boot, name.Hex())
+	release = s.placed.use(path)
+	turn := s.placed.turn(path)
+	turn.Lock()
+	defer turn.Unlock()
+	if _, err := os.Lstat(path); err == nil {
+		return path, release, nil
+	}
+	if err := s.place(path, build); err != nil {
+		release()
+		return "", nil, fmt.Errorf("placing %q: %w", name, err)
+	}
+	return path, release, nil
+}
+
+func (s *Store) place(path string, build func(tmp string) error) error {
+	tmp := s.tempName()
+	err := build(tmp)
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err != nil {
+		return errors.Join(err, removeTree(context.Background(), tmp))
+	}
+	// Only now: a directory that its owner may not write cannot change its parent.
+	if fi, err := os.Lstat(path); err != nil || !fi.IsDir() {
+		return err
+	}
+	return os.Chmod(path, 0o555)
+}
+
+func (p *placed) use(path string) (release func()) {
+	return take(&p.mu, &p.users, []string{path})
+}
+
+// turn makes two who want the same thing at once build it once.
+func (p *placed) turn(path string) *sync.Mutex {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.turns == nil {
+		p.turns = map[string]*sync.Mutex{}
+	}
+	if p.turns[path] == nil {
+		p.turns[path] = &sync.Mutex{}
+	}
+	return p.turns[path]
+}
+
+// dropPlaced sets the unused aside, where the lock on users keeps new ones out,
+// and deletes it then.
+func (s *Store) dropPlaced(ctx context.Context, dry bool) (n int, err error) {
+	boot, err := bootID()
+	if err != nil {
+		return 0, err
+	}
+	entries, err := os.ReadDir(s.path("placed", boot))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	for _, e := range entries {
+		aside, err := s.placed.setAside(filepath.Join(s.path("placed", boot), e.Name()), s.tempName(), dry)
+		if err != nil {
+			return n, err
+		}
+		if !aside {
+			continue
+		}
+		n++
+	}
+	if dry {
+		return n, nil
+	}
+	return n, s.emptyTrash(ctx)
+}
+
+// setAside renames path away unless it is used.
+func (p *placed) setAside(path, to string, dry bool) (bool, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.users[path] > 0 {
+		return false, nil
+	}
+	if dry {
+		return true, nil
+	}
+	if fi, err := os.Lstat(path); err == nil && fi.IsDir() {
+		if err := os.Chmod(path, 0o700); err != nil {
+			return false, err
+		}
+	}
+	delete(p.turns, path)
+	return true, os.Rename(path, to+trashSuffix)
+}
+
+const trashSuffix = ".dropped"
+
+func (s *Store) emptyTrash(ctx context.Context) error {
+	names, err := filepath.Glob(s.path("tmp", "*"+trashSuffix))
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if err := removeTree(ctx, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,257 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// RunFilter selects runs. Empty fields select all; Limit 0 is no limit. Before
+// leaves out that run and the newer ones.
+type RunFilter struct {
+	Project string
+	Status  string
+	Before  RunID
+	Limit   int
+}
+
+// statusRunning is the status of a run that is not over.
+const statusRunning = "running"
+
+// PutRun records a run as it is now, in place of what was recorded of it.
+func (s *Store) PutRun(r *Run) error {
+	b := s.NewBatch()
+	b.PutRun(r)
+	if err := errors.Join(s.Commit(context.Background(), b), b.Close()); err != nil {
+		return fmt.Errorf("recording run %q: %w", r.ID, err)
+	}
+	return nil
+}
+
+// indexRun keeps runs findable by project, and those that are not over.
+func indexRun(txn *badger.Txn, r *Run) error {
+	at := projectKey(r.Project, r.ID)
+	if ok, err := has(txn, at); err != nil || !ok {
+		if err != nil {
+			return err
+		}
+		if err := txn.Set(at, nil); err != nil {
+			return err
+		}
+	}
+	active := runKey(inActive, r.ID)
+	if r.Status == statusRunning {
+		return txn.Set(active, nil)
+	}
+	return deleteIf(txn, active)
+}
+
+// Run gives a run with its stages. The error is ErrNotFound when there is none.
+func (s *Store) Run(id RunID) (*Run, error) {
+	var run *Run
+	err := s.view(func(txn *badger.Txn) error {
+		sr, err := s.storedRun(txn, id)
+		if sr == nil || err != nil {
+			return err
+		}
+		run = &sr.Run
+		run.Stages, err = s.table(txn, sr.Table)
+		return err
+	})
+	if err == nil && run == nil {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading run %q: %w", id, err)
+	}
+	return run, nil
+}
+
+func (s *Store) storedRun(txn *badger.Txn, id RunID) (*storedRun, error) {
+	p, err := s.payload(txn, runKey(inRuns, id))
+	if p == nil || err != nil {
+		return nil, err
+	}
+	return decodeJSON[storedRun](p)
+}
+
+func (s *Store) table(txn *badger.Txn, d Digest) ([]StageResult, error) {
+	if d.IsZero() {
+		return nil, nil
+	}
+	frame, err := s.readBlobIn(txn, d, maxPayload)
+	if err != nil {
+		return nil, fmt.Errorf("its table of stages: %w", err)
+	}
+	p, _, err := s.pack.unframe(frame)
+	if err != nil {
+		return nil, fmt.Errorf("its table of stages: %w", err)
+	}
+	return decodeTable(p)
+}
+
+// Runs lists runs, newest first, without their stages. Its cost follows what it
+// returns, not how many runs there are. A run that does not decode is left out.
+func (s *Store) Runs(f RunFilter) ([]Run, error) {
+	var out []Run
+	err := s.view(func(txn *badger.Txn) error {
+		return s.eachRun(txn, f, func(id RunID) (bool, error) {
+			sr, err := s.storedRun(txn, id)
+			if errors.Is(err, errFrame) {
+				s.log.Warn("skipping a damaged run", "run", string(id))
+				return true, nil
+			}
+			if err != nil || sr == nil {
+				return err == nil, err
+			}
+			if f.match(&sr.Run) {
+				out = append(out, sr.Run)
+			}
+			return f.Limit == 0 || len(out) < f.Limit, nil
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing runs: %w", err)
+	}
+	return out, nil
+}
+
+func (f *RunFilter) match(r *Run) bool {
+	return (f.Project == "" || r.Project == f.Project) && (f.Status == "" || r.Status == f.Status)
+}
+
+// eachRun calls fn with ids, newest first, from the narrowest index, until fn says
+// that it has enough.
+func (s *Store) eachRun(txn *badger.Txn, f RunFilter, fn func(RunID) (bool, error)) error {
+	prefix := []byte{inRuns}
+	switch {
+	case f.Status == statusRunning:
+		prefix = []byte{inActive}
+	case f.Project != "":
+		prefix = projectKey(f.Project, "")
+	}
+	o := badger.DefaultIteratorOptions
+	o.Reverse, o.PrefetchValues, o.Prefix = true, false, prefix
+	it := txn.NewIterator(o)
+	defer it.Close()
+	// Reversed, an iterator starts at or below what it seeks: 0xff is above all ids.
+	from := append(slices.Clone(prefix), 0xff)
+	if f.Before != "" {
+		from = append(slices.Clone(prefix), f.Before...)
+	}
+	for it.Seek(from); it.Valid(); it.Next() {
+		id := RunID(it.Item().Key()[len(prefix):])
+		if id == f.Before {
+			continue
+		}
+		more, err := fn(id)
+		if err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}
+
+// LastRun gives the newest run of a project, of all projects for "", without its
+// stages; nil when there is none.
+func (s *Store) LastRun(project string) (*Run, error) {
+	runs, err := s.Runs(RunFilter{Project: project, Limit: 1})
+	if err != nil || len(runs) == 0 {
+		return nil, err
+	}
+	return &runs[0], nil
+}
+
+// maxCandidates bounds what FindRun offers instead of a run.
+const maxCandidates = 5
+
+// FindRun finds the run that people name by its id, the beginning of it or its
+// last letters; "" and "latest" are the newest. Without a single such run it gives
+// candidates: those that ref fits, else those whose ids are nearest to ref.
+func (s *Store) FindRun(project, ref string) (*Run, []RunID, error) {
+	if ref == "" || ref == "latest" {
+		r, err := s.LastRun(project)
+		return r, nil, err
+	}
+	fits, all, err := s.fitting(project, ref)
+	if err != nil {
+		return nil, nil, fmt.Errorf("looking for run %q: %w", ref, err)
+	}
+	if len(fits) > 1 && string(fits[0]) != ref {
+		return nil, fits[:min(len(fits), maxCandidates)], nil
+	}
+	if len(fits) == 0 {
+		return nil, nearest(ref, all), nil
+	}
+	runs, err := s.Runs(RunFilter{Project: project, Before: fits[0] + "\xff", Limit: 1})
+	if err != nil || len(runs) == 0 || runs[0].ID != fits[0] {
+		return nil, nil, err
+	}
+	return &runs[0], nil, nil
+}
+
+// fitting lists the runs that ref fits, an exact one alone, and all ids.
+func (s *Store) fitting(project, ref string) (fits, all []RunID, err error) {
+	err = s.view(func(txn *badger.Txn) error {
+		return s.eachRun(txn, RunFilter{Project: project}, func(id RunID) (bool, error) {
+			if string(id) == ref {
+				fits = []RunID{id}
+				return false, nil
+			}
+			if strings.HasPrefix(string(id), ref) || strings.HasSuffix(string(id), "-"+ref) {
+				fits = append(fits, id)
+			}
+			all = append(all, id)
+			return true, nil
+		})
+	})
+	return fits, all, err
+}
+
+// nearest orders ids by how many edits make them ref, the newest first among
+// equals, and gives those that a slip of the fingers could explain.
+func nearest(ref string, ids []RunID) []RunID {
+	type scored struct {
+		id   RunID
+		dist int
+	}
+	var list []scored
+	for _, id := range ids[:min(len(ids), 1000)] {
+		letters := string(id[strings.LastIndexByte(string(id), '-')+1:])
+		d := min(edits(ref, string(id)), edits(ref, letters), edits(ref, string(id[:min(len(id), len(ref))])))
+		if d <= 1+len(ref)/4 {
+			list = append(list, scored{id, d})
+		}
+	}
+	slices.SortStableFunc(list, func(a, b scored) int { return a.dist - b.dist })
+	out := make([]RunID, 0, maxCandidates)
+	for _, s := range list[:min(len(list), maxCandidates)] {
+		out = append(out, s.id)
+	}
+	return out
+}
+
+// edits is the Levenshtein distance.
+func edits(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, diagonal+1)
+		}
+	}
+	return row[len(b)]
+}
