@@ -1,0 +1,139 @@
+package plan
+
+import (
+	"fmt"
+	"time"
+
+	"plumb/store"
+)
+
+// Verdict is what is to be done about a stage.
+type Verdict string
+
+// The verdicts. Skip is a stage whose condition is false, or that reads from one.
+const (
+	Hit     Verdict = "hit"
+	Execute Verdict = "run"
+	Pending Verdict = "pending"
+	Skip    Verdict = "skip"
+)
+
+// Decision is the verdict on a stage with its reasons, the weightiest first.
+// Record is set for a hit; Key and Action are zero while they are not known.
+type Decision struct {
+	Verdict Verdict
+	Key     store.Key
+	Action  []byte
+	Record  *store.Record
+	Reasons []Reason
+}
+
+// Records is what a decision needs to know of earlier results.
+type Records interface {
+	// Lookup finds the usable record of a key, or says what kind of miss it is.
+	Lookup(store.Key) (*store.Record, *store.Miss, error)
+	// Failure is the last failure of this very action, nil when there was none.
+	Failure(store.Key) (*store.Failure, error)
+	// Earlier gives the stage's actions that were last tried in this project,
+	// newest first.
+	Earlier(stage string) ([]Earlier, error)
+}
+
+// Earlier is an action a stage had before. Sources tells the text a value was
+// written as, by field; see Note.
+type Earlier struct {
+	Key    store.Key
+	Action []byte
+	Note   Note
+}
+
+// decide is the one place that says whether an action must be executed; planning
+// and running both come here. Whichever branch says "run" says why.
+func decide(rec Records, st stageFacts, enc []byte) (Decision, error) {
+	d := Decision{Verdict: Execute, Action: enc, Key: KeyOf(enc)}
+	if st.forced {
+		d.Reasons = []Reason{{Kind: ReasonForced, Detail: "forced"}}
+		return d, nil
+	}
+	if st.uncached {
+		d.Reasons = []Reason{{Kind: ReasonNetwork, Detail: st.whyUncached}}
+		return d, nil
+	}
+	r, miss, err := rec.Lookup(d.Key)
+	if err != nil {
+		return d, fmt.Errorf("looking up stage %q: %w", st.name, err)
+	}
+	if miss == nil {
+		d.Verdict, d.Record = Hit, r
+		d.Reasons = []Reason{{Kind: ReasonNone}}
+		return d, nil
+	}
+	d.Reasons, err = explainMiss(rec, st, d, miss)
+	return d, err
+}
+
+func explainMiss(rec Records, st stageFacts, d Decision, miss *store.Miss) ([]Reason, error) {
+	switch miss.Kind {
+	case store.MissEvicted:
+		return []Reason{{Kind: ReasonEvicted, Detail: evictedText(miss.Tombstone)}}, nil
+	case store.MissDamaged:
+		return []Reason{{Kind: ReasonDamaged, Detail: "its result is damaged: " + miss.Detail}}, nil
+	}
+	failure, err := rec.Failure(d.Key)
+	if err != nil {
+		return nil, fmt.Errorf("looking up failures of stage %q: %w", st.name, err)
+	}
+	if failure != nil {
+		return []Reason{{Kind: ReasonFailed, Name: string(failure.Run), Detail: failedText(failure)}}, nil
+	}
+	fields, err := Decode(d.Action)
+	if err != nil {
+		return nil, fmt.Errorf("reading the action of stage %q: %w", st.name, err)
+	}
+	earlier, err := rec.Earlier(st.name)
+	if err != nil {
+		return nil, fmt.Errorf("looking up earlier runs of stage %q: %w", st.name, err)
+	}
+	if _, reasons := Nearest(earlier, fields, st.note); reasons != nil {
+		return reasons, nil
+	}
+	return []Reason{{Kind: ReasonNew}}, nil
+}
+
+// Nearest finds the earlier action with the fewest differences, the newest of
+// equals, and says what differs. Actions of another format are passed over.
+func Nearest(earlier []Earlier, fields []Field, note Note) (*Earlier, []Reason) {
+	var best *Earlier
+	var reasons []Reason
+	for i := range earlier {
+		old, err := Decode(earlier[i].Action)
+		if err != nil {
+			continue
+		}
+		diff := Causes(Diff(old, fields), earlier[i].Note, note)
+		if len(diff) > 0 && (best == nil || len(diff) < len(reasons)) {
+			best, reasons = &earlier[i], diff
+		}
+	}
+	return best, reasons
+}
+
+func evictedText(t *store.Tombstone) string {
+	if t == nil {
+		return "its result was removed by gc"
+	}
+	return fmt.Sprintf("its result was removed by gc on %s (%s)", t.When.UTC().Format(time.DateOnly), t.Rule)
+}
+
+func failedText(f *store.Failure) string {
+	how := "failed before"
+	if n := len(f.Attempts); n > 0 {
+		switch a := f.Attempts[n-1]; a.Class {
+		case store.ClassExit:
+			how = fmt.Sprintf("failed before with exit status %d", a.ExitCode)
+		default:
+			how = fmt.Sprintf("failed before (%s)", a.Class)
+		}
+	}
+	return fmt.Sprintf("%s in run %s", how, f.Run)
+}

@@ -1,0 +1,414 @@
+// Package plan decides, for every stage, whether its result is there already.
+//
+// A stage with everything resolved is an action (action.go); the digest of the
+// action is its key; a key that has a usable record is a hit (decide.go). A stage
+// that reads from one that will run is pending: its own key is known only when its
+// inputs are, and when they come out as they were before, it is a hit even then.
+//
+// The Planner goes through the stages in order. Planning and running share it:
+//
+//	plan:  Consider every stage; what depends on a stage that would run is pending
+//	run:   Consider a stage when all that it depends on is complete
+//
+// so that a plan never says something else than the run then does. The package
+// does no I/O but through Sources and Records.
+package plan
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+
+	"plumb/engine/graph"
+	"plumb/hcl"
+	"plumb/store"
+)
+
+// Sources gives the content of the project as it is now.
+type Sources interface {
+	// Scan gives the artifact at a path of the project.
+	Scan(path string) (store.Artifact, error)
+	// Glob lists the project's files that match, sorted.
+	Glob(pattern string) ([]string, error)
+}
+
+// Config is what a Planner works from.
+type Config struct {
+	Pipeline  *hcl.Pipeline
+	Images    map[string]store.Digest // by name of the image block
+	Platforms map[string]string       // by name of the image block
+	Isolation string
+	Sources   Sources
+	Records   Records
+	Forced    map[string]bool // stage names
+}
+
+// Resolved is an input with the place it comes from: Project is a path of the
+// project, "" for the output of a stage. Discard is set for a source that is not
+// to be kept.
+type Resolved struct {
+	Input
+	Name    string
+	Project string
+	Discard bool
+}
+
+// Planner holds what is known so far about each stage. Consider and Complete may
+// be called from several goroutines for different stages.
+type Planner struct {
+	cfg     Config
+	graph   *graph.Graph
+	index   map[string]int
+	params  map[string]hcl.Param
+	states  []state
+	discard map[string]bool // sources of which no bytes are kept
+	scans   sync.Map        // path → scanned
+}
+
+type state struct {
+	decision Decision
+	known    bool // considered
+	inputs   []Resolved
+	command  []string
+	env      []string      // NAME=value as the stage sees it
+	record   *store.Record // set by a hit or Complete
+}
+
+// New makes a planner. The pipeline has been checked: names resolve, no cycles.
+func New(cfg Config) *Planner {
+	p := &Planner{cfg: cfg, index: map[string]int{}, params: map[string]hcl.Param{}, discard: map[string]bool{}}
+	for _, src := range cfg.Pipeline.Sources {
+		p.discard[src.Name] = src.Discard
+	}
+	stages := cfg.Pipeline.Stages
+	p.states = make([]state, len(stages))
+	names := make([]string, len(stages))
+	for i := range stages {
+		names[i] = stages[i].Name
+		p.index[names[i]] = i
+	}
+	for _, v := range cfg.Pipeline.Params {
+		p.params[v.Name] = v
+	}
+	deps := make([][]int, len(stages))
+	for i := range stages {
+		for _, n := range Dependencies(&stages[i]) {
+			deps[i] = append(deps[i], p.index[n])
+		}
+	}
+	p.graph = graph.New(names, deps)
+	return p
+}
+
+// Dependencies names the stages that must be complete before s can start: the
+// producers of its inputs, the reporters of metrics it refers to, and after.
+func Dependencies(s *hcl.Stage) []string {
+	names := dataDependencies(s)
+	return append(names, s.After...)
+}
+
+func dataDependencies(s *hcl.Stage) []string {
+	var names []string
+	for i := range s.Inputs {
+		if s.Inputs[i].Kind == hcl.InputOutput {
+			names = append(names, s.Inputs[i].Stage)
+		}
+	}
+	expr := func(e *hcl.Expr) {
+		if e == nil {
+			return
+		}
+		for _, m := range e.Metrics {
+			names = append(names, m.Stage)
+		}
+	}
+	for i := range s.Command.Args {
+		expr(s.Command.Args[i].Expr)
+	}
+	for i := range s.Env {
+		expr(s.Env[i].Value.Expr)
+	}
+	expr(s.When)
+	return names
+}
+
+// Graph is the pipeline's graph; node i is stage i of the pipeline.
+func (p *Planner) Graph() *graph.Graph { return p.graph }
+
+// Index finds a stage by name.
+func (p *Planner) Index(name string) (int, bool) {
+	i, ok := p.index[name]
+	return i, ok
+}
+
+// Stage is the i-th stage's declaration.
+func (p *Planner) Stage(i int) *hcl.Stage { return &p.cfg.Pipeline.Stages[i] }
+
+// Decision is what Consider last said about stage i.
+func (p *Planner) Decision(i int) Decision { return p.states[i].decision }
+
+// Inputs is what stage i reads, once it was considered with all inputs known.
+func (p *Planner) Inputs(i int) []Resolved { return p.states[i].inputs }
+
+// Env is the declared environment of stage i as the stage sees it.
+func (p *Planner) Env(i int) []string { return p.states[i].env }
+
+// Command is the resolved argument list of stage i.
+func (p *Planner) Command(i int) []string { return p.states[i].command }
+
+// Record is the result of stage i, nil while there is none.
+func (p *Planner) Record(i int) *store.Record { return p.states[i].record }
+
+// Complete tells the result of a stage that ran.
+func (p *Planner) Complete(i int, r *store.Record) { p.states[i].record = r }
+
+// Hit tells that the result of a stage turned up after Consider had said run:
+// another run made it meanwhile.
+func (p *Planner) Hit(i int, r *store.Record) {
+	p.states[i].record = r
+	p.states[i].decision.Verdict, p.states[i].decision.Record = Hit, r
+	p.states[i].decision.Reasons = []Reason{{Kind: ReasonNone}}
+}
+
+// ConsiderAll considers every selected stage in order, a level of the graph at a
+// time, and stops at the first error.
+func (p *Planner) ConsiderAll(selected []bool) error {
+	const chunk = 32
+	for _, level := range p.graph.Levels() {
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		var first error
+		slots := make(chan struct{}, runtime.GOMAXPROCS(0))
+		for from := 0; from < len(level); from += chunk {
+			part := level[from:min(from+chunk, len(level))]
+			slots <- struct{}{}
+			wg.Go(func() {
+				defer func() { <-slots }()
+				for _, i := range part {
+					if !selected[i] {
+						continue
+					}
+					if _, err := p.Consider(i); err != nil {
+						mu.Lock()
+						if first == nil {
+							first = err
+						}
+						mu.Unlock()
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if first != nil {
+			return first
+		}
+	}
+	return nil
+}
+
+// Consider decides about stage i with what is known now. It may be called again
+// when more is known.
+func (p *Planner) Consider(i int) (Decision, error) {
+	st := &p.states[i]
+	s := p.Stage(i)
+	d, err := p.consider(i, s, st)
+	if err != nil {
+		return d, &StageError{Stage: s.Name, Range: s.Range, Err: err}
+	}
+	st.decision, st.known = d, true
+	if d.Record != nil {
+		st.record = d.Record
+	}
+	return d, nil
+}
+
+// StageError is an error about one stage, with the range of its block.
+type StageError struct {
+	Stage string
+	Range hcl.Range
+	Err   error
+}
+
+func (e *StageError) Error() string { return fmt.Sprintf("stage %q: %v", e.Stage, e.Err) }
+
+// Unwrap gives the cause.
+func (e *StageError) Unwrap() error { return e.Err }
+
+func (p *Planner) consider(i int, s *hcl.Stage, st *state) (Decision, error) {
+	waiting, skipped := p.upstream(s)
+	if skipped != "" {
+		return Decision{Verdict: Skip, Reasons: []Reason{{Kind: ReasonWhen, Name: skipped, Detail: fmt.Sprintf("stage %s is skipped", skipped)}}}, nil
+	}
+	if len(waiting) > 0 {
+		return p.pending(s, waiting)
+	}
+	if s.When != nil {
+		ok, err := p.condition(s)
+		if err != nil || !ok {
+			return Decision{Verdict: Skip, Reasons: []Reason{{Kind: ReasonWhen, Detail: "its condition is false: " + s.When.Source}}}, err
+		}
+	}
+	if _, ok := p.cfg.Images[s.Image]; !ok {
+		return Decision{Verdict: Execute, Reasons: []Reason{{Kind: ReasonImage, Name: s.Image, Detail: fmt.Sprintf("image %s is not pinned yet", s.Image)}}}, nil
+	}
+	a, note, err := p.resolve(s, st)
+	if err != nil {
+		return Decision{}, err
+	}
+	return decide(p.cfg.Records, p.facts(s, note), a.Encode())
+}
+
+// stageFacts is what a decision depends on besides the action.
+type stageFacts struct {
+	name        string
+	note        Note
+	forced      bool
+	uncached    bool
+	whyUncached string
+}
+
+func (p *Planner) facts(s *hcl.Stage, note Note) stageFacts {
+	f := stageFacts{name: s.Name, note: note, forced: p.cfg.Forced[s.Name] || p.cfg.Forced[s.Block]}
+	switch {
+	case s.Cache != nil && !*s.Cache:
+		f.uncached, f.whyUncached = true, "cache = false: it runs every time"
+	case s.Cache == nil && s.Network:
+		f.uncached, f.whyUncached = true, "network = true: it runs every time unless it says cache = true"
+	}
+	return f
+}
+
+// Note is what is recorded beside the action of stage i.
+func (p *Planner) Note(i int) Note { return noteOf(p.Stage(i)) }
+
+func noteOf(s *hcl.Stage) Note {
+	n := Note{Command: s.Command.Source, Stage: s.Name}
+	for i := range s.Env {
+		if n.Env == nil {
+			n.Env = map[string]string{}
+		}
+		n.Env[s.Env[i].Name] = s.Env[i].Source
+	}
+	for _, name := range s.Passed {
+		if n.Env == nil {
+			n.Env = map[string]string{}
+		}
+		n.Env[passedName(name)] = "param." + name
+	}
+	return n
+}
+
+func passedName(param string) string { return "PLUMB_PARAM_" + param }
+
+// upstream says which producers have no result yet, or which one was skipped.
+func (p *Planner) upstream(s *hcl.Stage) (waiting []string, skipped string) {
+	seen := map[string]bool{}
+	for _, n := range dataDependencies(s) {
+		u := &p.states[p.index[n]]
+		switch {
+		case seen[n]:
+		case u.known && u.decision.Verdict == Skip:
+			return nil, n
+		case u.record == nil:
+			waiting = append(waiting, n)
+		}
+		seen[n] = true
+	}
+	return waiting, ""
+}
+
+// pending says what a stage waits for, after whatever in it differs already:
+// that a command was edited is known before the inputs are.
+func (p *Planner) pending(s *hcl.Stage, waiting []string) (Decision, error) {
+	d := Decision{Verdict: Pending}
+	own, err := p.ownChanges(s)
+	if err != nil {
+		return d, err
+	}
+	d.Reasons = own
+	if f := p.facts(s, Note{}); f.forced {
+		d.Reasons = []Reason{{Kind: ReasonForced, Detail: "forced"}}
+	}
+	verb := "will run"
+	for _, w := range waiting {
+		if p.states[p.index[w]].decision.Verdict == Pending {
+			verb = "may run"
+		}
+	}
+	detail := "stage " + waiting[0] + " " + verb
+	if len(waiting) > 1 {
+		detail = "stages " + strings.Join(waiting, ", ") + " " + verb
+	}
+	d.Reasons = append(d.Reasons, Reason{Kind: ReasonUpstream, Name: waiting[0], Detail: detail})
+	return d, nil
+}
+
+// ownChanges compares what is known of a pending stage with its earlier actions:
+// all but the inputs and texts that come from the stages it waits for.
+func (p *Planner) ownChanges(s *hcl.Stage) ([]Reason, error) {
+	earlier, err := p.cfg.Records.Earlier(s.Name)
+	if err != nil {
+		return nil, fmt.Errorf("looking up earlier runs: %w", err)
+	}
+	if _, ok := p.cfg.Images[s.Image]; !ok {
+		return []Reason{{Kind: ReasonImage, Name: s.Image, Detail: fmt.Sprintf("image %s is not pinned yet", s.Image)}}, nil
+	}
+	if len(earlier) == 0 {
+		return []Reason{{Kind: ReasonNew}}, nil
+	}
+	var scratch state
+	known := *s
+	known.Inputs = nil
+	fromStages := map[string]bool{}
+	for _, in := range s.Inputs {
+		if in.Kind == hcl.InputOutput {
+			fromStages[in.Target] = true
+		} else {
+			known.Inputs = append(known.Inputs, in)
+		}
+	}
+	if late := lateTexts(s); late {
+		return nil, nil
+	}
+	a, note, err := p.resolve(&known, &scratch)
+	if err != nil {
+		return nil, err
+	}
+	var best []Reason
+	for n, e := range earlier {
+		old, err := Decode(e.Action)
+		if err != nil {
+			continue
+		}
+		var kept []Field
+		for _, f := range old {
+			if f.Kind != FieldInput || !fromStages[f.Name] {
+				kept = append(kept, f)
+			}
+		}
+		diff := Diff(kept, a.Fields())
+		if len(diff) > 0 {
+			diff = Causes(diff, e.Note, note)
+		}
+		if n == 0 || len(diff) < len(best) {
+			best = diff
+		}
+	}
+	return best, nil
+}
+
+func lateTexts(s *hcl.Stage) bool {
+	for i := range s.Command.Args {
+		if s.Command.Args[i].Expr != nil {
+			return true
+		}
+	}
+	for i := range s.Env {
+		if s.Env[i].Value.Expr != nil {
+			return true
+		}
+	}
+	return false
+}
