@@ -1,0 +1,329 @@
+package containerd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/pkg/protobuf/types"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+	"github.com/opencontainers/go-digest"
+
+	"plumb/engine/runtime"
+)
+
+// container is one created container.
+type container struct {
+	r      *Runtime
+	id     string
+	log    *logPipe
+	task   *task
+	before runtime.Usage // what making it has used
+	mu     sync.Mutex
+	exit   *runtime.Exit
+	since  time.Time // of the start
+	gone   bool
+}
+
+// Create makes a container ready to start.
+func (r *Runtime) Create(ctx context.Context, s runtime.Spec) (runtime.Container, error) {
+	c, err := r.create(ctx, s)
+	if err != nil {
+		return nil, fmt.Errorf("creating container %q: %w", s.ID, err)
+	}
+	return c, nil
+}
+
+func (r *Runtime) create(ctx context.Context, s runtime.Spec) (_ *container, err error) {
+	if err := check(s); err != nil {
+		return nil, err
+	}
+	img, err := r.images.get(ctx, digest.Digest(s.Image))
+	if err != nil {
+		return nil, err
+	}
+	f, err := r.images.furnishImage(img, s.Home)
+	if err != nil {
+		return nil, err
+	}
+	uid, gid := int(r.opts.BaseID)+f.user.Uid, int(r.opts.BaseID)+f.user.Gid
+	if err := claimMounts(s.Mounts, uid, gid); err != nil {
+		return nil, err
+	}
+	c := &container{r: r, id: s.ID}
+	if err := r.enter(c); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.discard(context.WithoutCancel(ctx)))
+		}
+	}()
+	if c.log, err = newLogPipe(s.Log, uid, gid); err != nil {
+		return nil, err
+	}
+	if err := c.make(inNamespace(ctx), s, img, f); err != nil {
+		return nil, err
+	}
+	c.before = r.cgroups.usage(c.id)
+	return c, nil
+}
+
+// enter notes that the container lives. Its id must be free.
+func (r *Runtime) enter(c *container) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return errors.New("the runtime is closed")
+	}
+	if r.live[c.id] != nil {
+		return errors.New("a container of this id lives")
+	}
+	r.live[c.id] = c
+	return nil
+}
+
+func (r *Runtime) leave(c *container) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.live, c.id)
+}
+
+// make asks containerd for the container and its task.
+func (c *container) make(ctx context.Context, s runtime.Spec, img *image, f furnished) error {
+	defer c.r.warm.hold()()
+	rootfs, err := c.r.rootfs.overlay(c.id, f.layers)
+	if err != nil {
+		return err
+	}
+	spec, err := json.Marshal(c.r.ociSpec(s, img, f))
+	if err != nil {
+		return fmt.Errorf("writing the specification: %w", err)
+	}
+	if _, err := c.r.server.client.ContainerService().Create(ctx, containers.Container{
+		ID:      c.id,
+		Image:   recordName(img.digest),
+		Runtime: containers.RuntimeInfo{Name: "plumb.libcontainer"},
+		Spec:    &types.Any{TypeUrl: "types.containerd.io/opencontainers/runtime-spec/1/Spec", Value: spec},
+	}); err != nil {
+		return err
+	}
+	c.r.server.plugin.hand(c.id, taskFiles{output: c.log.write, extra: []*os.File{c.r.shim.exe, c.r.shim.filter}})
+	_, err = c.r.server.client.TaskService().Create(ctx, &tasks.CreateTaskRequest{
+		ContainerID: c.id,
+		Rootfs:      mount.ToProto([]mount.Mount{rootfs}),
+	})
+	if err != nil {
+		return errgrpc.ToNative(err)
+	}
+	c.task, err = c.r.server.plugin.find(c.id)
+	return errors.Join(err, c.log.handedOver())
+}
+
+// Start lets the command go.
+func (c *container) Start(ctx context.Context) error {
+	c.r.cgroups.forget(c.id)
+	c.mu.Lock()
+	c.since = time.Now()
+	c.mu.Unlock()
+	_, err := c.r.server.client.TaskService().Start(inNamespace(ctx), &tasks.StartRequest{ContainerID: c.id})
+	if err != nil {
+		return fmt.Errorf("starting container %q: %w", c.id, errgrpc.ToNative(err))
+	}
+	return nil
+}
+
+// Wait returns when no process is left and all of the log is written.
+func (c *container) Wait(ctx context.Context) (runtime.Exit, error) {
+	for _, done := range []chan struct{}{c.task.done, c.log.done} {
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return runtime.Exit{}, ctx.Err()
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.exit == nil {
+		exit, err := c.readExit()
+		if err != nil {
+			return exit, fmt.Errorf("waiting for container %q: %w", c.id, err)
+		}
+		c.exit = &exit
+	}
+	return *c.exit, c.log.err()
+}
+
+// readExit asks the cgroup, which is there until Delete.
+func (c *container) readExit() (runtime.Exit, error) {
+	kills, err := c.r.cgroups.oomKills(c.id)
+	exit := runtime.Exit{
+		Code:     exitCode(c.task.status),
+		OOM:      kills > 0,
+		Started:  c.since,
+		Finished: c.task.finished,
+		Usage:    c.used(),
+	}
+	if c.task.status.Signaled() {
+		exit.Signal = int(c.task.status.Signal())
+	}
+	return exit, err
+}
+
+// used leaves out what making the container has used.
+func (c *container) used() runtime.Usage {
+	u := c.r.cgroups.usage(c.id)
+	return runtime.Usage{
+		CPU:     since(u.CPU, c.before.CPU),
+		Memory:  u.Memory,
+		Read:    since(u.Read, c.before.Read),
+		Written: since(u.Written, c.before.Written),
+	}
+}
+
+func since[T int64 | time.Duration](now, before T) T {
+	if now < 0 || before < 0 {
+		return -1
+	}
+	return now - before
+}
+
+// Usage is what the container has used so far.
+func (c *container) Usage(context.Context) (runtime.Usage, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.exit != nil {
+		return c.exit.Usage, nil
+	}
+	return c.used(), nil
+}
+
+// Kill signals the first process, or all. Signals to what is gone already are
+// no error.
+func (c *container) Kill(ctx context.Context, signal int, all bool) error {
+	pids := []int{c.task.pid}
+	if all && signal != int(syscall.SIGKILL) {
+		var err error
+		if pids, err = c.r.cgroups.pids(c.id); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("signalling container %q: %w", c.id, err)
+		}
+	}
+	select {
+	case <-c.task.done:
+		return nil
+	default:
+	}
+	for _, pid := range pids {
+		if err := syscall.Kill(pid, syscall.Signal(signal)); err != nil && err != syscall.ESRCH {
+			return fmt.Errorf("signalling container %q: %w", c.id, err)
+		}
+	}
+	return nil
+}
+
+// Delete kills what is left and removes the container. It may be called again.
+func (c *container) Delete(ctx context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.gone {
+		return nil
+	}
+	if err := c.discard(ctx); err != nil {
+		return fmt.Errorf("deleting container %q: %w", c.id, err)
+	}
+	c.gone = true
+	return nil
+}
+
+// discard removes whatever there is of the container, all of it or a part.
+func (c *container) discard(ctx context.Context) error {
+	ctx = inNamespace(ctx)
+	if c.task != nil {
+		if err := c.end(ctx); err != nil {
+			return err
+		}
+	}
+	c.r.server.plugin.take(c.id)
+	errs := []error{ignoreNotFound(c.r.server.client.ContainerService().Delete(ctx, c.id))}
+	if c.log != nil {
+		errs = append(errs, c.log.close())
+	}
+	errs = append(errs, c.r.trash.put(c.r.rootfs.scratchOf(c.id)))
+	c.r.leave(c)
+	return errors.Join(errs...)
+}
+
+// end kills the first process, waits for it, and deletes the task.
+func (c *container) end(ctx context.Context) error {
+	if err := c.Kill(ctx, int(syscall.SIGKILL), false); err != nil {
+		return err
+	}
+	select {
+	case <-c.task.done:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	_, err := c.r.server.client.TaskService().Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: c.id})
+	return ignoreNotFound(errgrpc.ToNative(err))
+}
+
+// logPipe carries stdout and stderr, in the order of writing, to a writer.
+type logPipe struct {
+	read  *os.File
+	write *os.File
+	done  chan struct{} // closed when the last writer is gone and all is copied
+	fault error         // of the writer, valid then
+}
+
+// newLogPipe makes the pipe the container user's: /dev/stdout is opened by name.
+func newLogPipe(to io.Writer, uid, gid int) (*logPipe, error) {
+	if to == nil {
+		to = io.Discard
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("making the log's pipe: %w", err)
+	}
+	if err := w.Chown(uid, gid); err != nil {
+		return nil, errors.Join(fmt.Errorf("making the log's pipe: %w", err), r.Close(), w.Close())
+	}
+	p := &logPipe{read: r, write: w, done: make(chan struct{})}
+	go p.copy(to)
+	return p, nil
+}
+
+// copy goes on reading when the writer fails: a full pipe would stop the stage.
+func (p *logPipe) copy(to io.Writer) {
+	defer close(p.done)
+	if _, p.fault = io.Copy(to, p.read); p.fault != nil {
+		_, _ = io.Copy(io.Discard, p.read)
+	}
+}
+
+// handedOver closes this process's end, so that the container's is the last.
+func (p *logPipe) handedOver() error { return p.write.Close() }
+
+func (p *logPipe) err() error {
+	if p.fault != nil {
+		return fmt.Errorf("writing the log: %w", p.fault)
+	}
+	return nil
+}
+
+// close is for after the processes are gone, or were never there.
+func (p *logPipe) close() error {
+	if err := p.write.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	<-p.done
+	return p.read.Close()
+}

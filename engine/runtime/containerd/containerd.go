@@ -1,0 +1,289 @@
+// Package containerd runs stages in containers, with containerd inside this
+// process.
+//
+// There is no daemon, no socket, no shim and no runc process. The containerd
+// server is booted with only the plug-ins that are needed (plugins.go,
+// server.go); its client is in memory. Images, their content, snapshots and
+// leases are containerd's. Containers and tasks go through containerd's
+// services, and where the stock shim would stand is plumb's own runtime
+// plug-in over libcontainer (plugin.go). A container's first process is this
+// program again (package runcinit), which becomes the command by way of a small
+// piece of C that loads a seccomp filter (package early).
+//
+//	Prepare   content ─▶ snapshot of each layer ─▶ idmapped mount of each layer
+//	Create    overlay of those below a scratch directory ─▶ libcontainer, up to the exec
+//	Start     let it go
+//
+// # What all containers have in common
+//
+// They differ in what [runtime.Spec] says, and share one id mapping, so
+// everything that is costly about isolation is made once, not once for each:
+// the layers' idmapped mounts (image files belong to root inside without being
+// changed outside), a read-only /dev, the seccomp filter, and a layer over each
+// image with what it lacks (a passwd entry for its user, /etc/hosts, a home, see
+// furnish.go).
+//
+// # What was measured
+//
+// On two shared cores, kernel 6.18, cgroup v1; see the benchmarks for today's
+// figures. The attach of a process to a cgroup waits up to 14 ms for an RCU
+// grace period unless another attach was just made: while containers are being
+// made a goroutine re-attaches this process to its own cgroup, which changes
+// nothing and keeps that path warm (warm.go). A snapshot for each container
+// costs two database transactions that nobody asks about afterwards: the
+// scratch directory is made by hand.
+//
+// # What a crash leaves
+//
+// Inside private namespaces (package early) the kernel removes processes and
+// mounts with this process; cgroups and directories stay and are swept by the
+// next New on the same root. containerd's databases are written without
+// waiting for the disk. That is safe against the death of the process; after a
+// power cut they, and the unpacked layers, are not trusted but made again
+// (store.go).
+//
+// One process may hold several runtimes on different roots, and may open the
+// same root again after Close. Two owners of one root at once are kept apart by
+// a lock.
+package containerd
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"golang.org/x/sys/unix"
+
+	"plumb/engine/runtime"
+	_ "plumb/engine/runtime/containerd/early"    // what links this package can
+	_ "plumb/engine/runtime/containerd/runcinit" // be a container's first process
+)
+
+// namespace is containerd's word for the set of objects that belong together.
+const namespace = "plumb"
+
+// snapshotter keeps the unpacked layers.
+const snapshotter = "overlayfs"
+
+// Defaults of Options.
+const (
+	DefaultBaseID = 0x20000000 // beyond what useradd hands out as subordinate ids
+	DefaultIDs    = 65536
+	DefaultPids   = 4096
+)
+
+// Options says where a runtime lives and what it gives to containers.
+type Options struct {
+	Root   string       // content, snapshots, databases, scratch layers; kept
+	State  string       // mount points and sockets of live containers; swept by New
+	Logger *slog.Logger // nil discards
+	BaseID uint32       // first host id that containers are mapped to, 0 for DefaultBaseID
+	IDs    uint32       // how many, 0 for DefaultIDs
+	Pids   int64        // limit of a container that names none, 0 for DefaultPids
+}
+
+// Runtime is containerd in this process.
+type Runtime struct {
+	opts    Options
+	log     *slog.Logger
+	lock    *os.File
+	server  *server
+	images  images
+	rootfs  rootfs
+	shim    *shim
+	cgroups cgroups
+	warm    *warmer
+	trash   *trash
+	base    string // where root filesystems are mounted
+	devices string // the /dev of all containers
+	files   uint64 // how many files a process may open: not all roots may raise it
+	mu      sync.Mutex
+	live    map[string]*container
+	closed  bool
+}
+
+var _ runtime.Runtime = (*Runtime)(nil)
+
+// New boots containerd on opts.Root and sweeps what an earlier owner left. The
+// error names what the machine lacks; see also Probe.
+func New(ctx context.Context, opts Options) (_ *Runtime, err error) {
+	if os.Geteuid() != 0 {
+		return nil, errors.New("starting the container runtime: it needs root")
+	}
+	if opts, err = opts.complete(); err != nil {
+		return nil, err
+	}
+	r := &Runtime{opts: opts, log: opts.Logger, live: map[string]*container{}}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("starting the container runtime in %q: %w", opts.Root, errors.Join(err, r.release()))
+		}
+	}()
+	if r.lock, err = lockRoot(opts.Root); err != nil {
+		return nil, err
+	}
+	if err := r.open(ctx); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// open makes the parts, the ones that need sweeping first.
+func (r *Runtime) open(ctx context.Context) (err error) {
+	if r.cgroups, err = openCgroups("plumb-" + nameOf(r.opts.Root)); err != nil {
+		return err
+	}
+	if r.base, err = mountBase(r.opts.State, nameOf(r.opts.Root)); err != nil {
+		return err
+	}
+	if err := r.sweep(); err != nil {
+		return err
+	}
+	if err := trustStore(r.opts.Root); err != nil {
+		return err
+	}
+	r.trash = newTrash(filepath.Join(r.opts.Root, "trash"), r.log)
+	for _, stale := range []string{"scratch", "furnish"} {
+		if err := r.trash.put(filepath.Join(r.opts.Root, stale)); err != nil {
+			return err
+		}
+	}
+	r.warm = newWarmer(r.cgroups)
+	if r.shim, err = newShim(); err != nil {
+		return err
+	}
+	var files unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
+		return fmt.Errorf("reading the limit of open files: %w", err)
+	}
+	r.files = files.Max
+	r.devices = filepath.Join(r.opts.State, "dev")
+	if err := makeDevices(r.devices); err != nil {
+		return err
+	}
+	if r.server, err = r.boot(ctx); err != nil {
+		return err
+	}
+	r.rootfs = newRootfs(r.opts)
+	r.images = newImages(r.server.client, &r.rootfs, r.opts)
+	return nil
+}
+
+// boot starts the server. Databases that cannot be opened are discarded, once:
+// all they hold can be made again from images.
+func (r *Runtime) boot(ctx context.Context) (*server, error) {
+	s, err := startServer(ctx, r.opts, r.base, r.log)
+	if !damaged(err) {
+		return s, err
+	}
+	r.log.Warn("containerd's databases do not open, starting with empty ones", "root", r.opts.Root, "error", err)
+	if err := discardStore(r.opts.Root); err != nil {
+		return nil, err
+	}
+	return startServer(ctx, r.opts, r.base, r.log)
+}
+
+func (o Options) complete() (Options, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.BaseID == 0 {
+		o.BaseID = DefaultBaseID
+	}
+	if o.IDs == 0 {
+		o.IDs = DefaultIDs
+	}
+	if o.Pids == 0 {
+		o.Pids = DefaultPids
+	}
+	for _, dir := range []*string{&o.Root, &o.State} {
+		if *dir == "" {
+			return o, errors.New("starting the container runtime: root and state must be named")
+		}
+		clean, err := canonical(*dir)
+		if err != nil {
+			return o, fmt.Errorf("starting the container runtime: %w", err)
+		}
+		*dir = clean
+	}
+	return o, nil
+}
+
+// canonical makes dir and answers its path without symbolic links. Mapped ids
+// must be able to walk through it.
+func canonical(dir string) (string, error) {
+	if err := os.MkdirAll(dir, 0o711); err != nil {
+		return "", fmt.Errorf("making directory %q: %w", dir, err)
+	}
+	path, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return "", fmt.Errorf("resolving %q: %w", dir, err)
+	}
+	return filepath.Abs(path)
+}
+
+// nameOf tells stores apart in places that all of a machine's stores share.
+func nameOf(root string) string {
+	sum := sha256.Sum256([]byte(root))
+	return hex.EncodeToString(sum[:6])
+}
+
+// Close ends what still runs and releases everything. The images stay.
+func (r *Runtime) Close() error {
+	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		return nil
+	}
+	r.closed = true
+	var left []*container
+	for _, c := range r.live {
+		left = append(left, c)
+	}
+	r.mu.Unlock()
+	var errs []error
+	for _, c := range left {
+		errs = append(errs, c.Delete(context.Background()))
+	}
+	errs = append(errs, r.release())
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("closing the container runtime in %q: %w", r.opts.Root, err)
+	}
+	return nil
+}
+
+// release undoes open, in the reverse order, also when it came only half way.
+func (r *Runtime) release() error {
+	var errs []error
+	if r.warm != nil {
+		r.warm.close()
+	}
+	if r.server != nil {
+		errs = append(errs, r.rootfs.close(), r.server.stop(), settleStore(r.opts.Root))
+	}
+	if r.shim != nil {
+		errs = append(errs, r.shim.close())
+	}
+	if r.trash != nil {
+		r.trash.close()
+	}
+	if r.cgroups != nil {
+		errs = append(errs, r.sweep(), os.RemoveAll(r.base))
+	}
+	if r.lock != nil {
+		errs = append(errs, r.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// inNamespace is ctx for calls to containerd: in memory nothing adds a default.
+func inNamespace(ctx context.Context) context.Context {
+	return namespaces.WithNamespace(ctx, namespace)
+}

@@ -1,0 +1,46 @@
+package containerd_test
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"testing"
+
+	"plumb/engine/runtime"
+	"plumb/engine/runtime/containerd"
+	"plumb/engine/runtime/runtimetest"
+)
+
+func newRuntime(tb testing.TB) *containerd.Runtime {
+	tb.Helper()
+	dir := tempDir(tb)
+	r, err := containerd.New(context.Background(), containerd.Options{Root: dir + "/root", State: dir + "/state", Logger: slog.New(slog.NewTextHandler(tb.Output(), nil))})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return r
+}
+
+// tempDir is not called after the test: a benchmark's name makes a long path.
+func tempDir(tb testing.TB) string {
+	tb.Helper()
+	dir, err := os.MkdirTemp("", "plumb-")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			tb.Error(err)
+		}
+	})
+	return dir
+}
+
+func TestRuntime(t *testing.T) {
+	runtimetest.Run(t, func(t *testing.T) runtime.Runtime { return newRuntime(t) })
+}

@@ -1,0 +1,97 @@
+// A container's first program: load the seccomp filter, execute the command.
+//
+// Messages go to the container's standard error, so they are part of the log;
+// the statuses are those of a shell that could not execute a command.
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "early.h"
+
+static void fail(int status, const char *what, const char *why) {
+	dprintf(2, "plumb: %s: %s\n", what, why);
+	_exit(status);
+}
+
+// The kernel takes at most BPF_MAXINSNS instructions. pread, because all
+// containers share one open file.
+static void load(int fd) {
+	static struct sock_filter code[BPF_MAXINSNS];
+	ssize_t n = pread(fd, code, sizeof code, 0);
+	if (n <= 0 || n % sizeof code[0])
+		fail(126, "reading the seccomp filter", strerror(errno));
+	struct sock_fprog prog = {n / sizeof code[0], code};
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog))
+		fail(126, "loading the seccomp filter", strerror(errno));
+}
+
+// try executes one candidate. It returns when the file is not there, or may not
+// be executed, which a later directory of PATH may make good.
+static void try(const char *path, char **args, char **envp) {
+	struct stat st;
+	execve(path, args, envp);
+	switch (errno) {
+	case ENOENT:
+	case ENOTDIR:
+		if (!stat(path, &st))
+			fail(126, args[0], "its interpreter does not exist in the image");
+		errno = ENOENT;
+		return;
+	case EACCES:
+		if (!stat(path, &st) && S_ISDIR(st.st_mode))
+			errno = EISDIR;
+		return;
+	default:
+		fail(126, args[0], strerror(errno));
+	}
+}
+
+static void search(char **args, char **envp) {
+	static char path[PATH_MAX];
+	const char *dirs = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+	int refused = 0;
+	for (char **e = envp; *e; e++)
+		if (!strncmp(*e, "PATH=", 5))
+			dirs = *e + 5;
+	for (const char *d = dirs; ; d++) {
+		const char *end = strchrnul(d, ':');
+		int len = end - d, n = snprintf(path, sizeof path, "%.*s/%s", len ? len : 1, len ? d : ".", args[0]);
+		if (n < (int)sizeof path) {
+			try(path, args, envp);
+			if (errno == EACCES)
+				refused = 1;
+		}
+		d = end;
+		if (!*d)
+			break;
+	}
+	if (refused)
+		fail(126, args[0], "permission denied");
+	fail(127, args[0], "command not found in the image");
+}
+
+void plumb_shim(char **args, char **envp) {
+	int fd = atoi(args[0]);
+	args++;
+	load(fd);
+	close(fd);
+	close(3);
+	if (!*args[0])
+		fail(127, "''", "command not found in the image");
+	if (!strchr(args[0], '/'))
+		search(args, envp);
+	try(args[0], args, envp);
+	fail(errno == ENOENT ? 127 : 126, args[0], strerror(errno));
+	_exit(126);
+}

@@ -1,0 +1,22 @@
+package early
+
+// The files a container's first program finds open, besides the usual three.
+const (
+	exeFD    = "3" // plumb's own program
+	filterFD = "4" // the seccomp filter, an array of struct sock_filter
+)
+
+// Status of the shim when it could not execute the command, as shells have it.
+const (
+	StatusNotExecutable = 126
+	StatusNotFound      = 127
+)
+
+// Shim wraps a command so that a container starts it under a seccomp filter:
+// plumb's program must be open at descriptor 3, the filter at 4. The command's
+// name is looked up inside the container, by its own PATH, and the command
+// finds neither of the two descriptors nor anything of plumb in its arguments
+// or environment.
+func Shim(args []string) []string {
+	return append([]string{"/proc/self/fd/" + exeFD, "plumb-shim", filterFD}, args...)
+}

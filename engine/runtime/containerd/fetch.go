@@ -1,0 +1,135 @@
+package containerd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+
+	"github.com/containerd/containerd/v2/core/content"
+	ctrimages "github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"plumb/engine/runtime"
+)
+
+// fetchAtOnce is how many blobs are read at a time.
+const fetchAtOnce = 4
+
+// maxManifest is far above any real manifest.
+const maxManifest = 8 << 20
+
+// ProgressReporter is what an image source implements to be told how far its
+// import is, in bytes. Progress is called from several goroutines.
+type ProgressReporter interface {
+	Progress(done, total int64)
+}
+
+// fetch copies manifest, config and layers into the content store, each checked
+// against its digest and size, and links them for the garbage collector. What
+// is there already is not read.
+func (i *images) fetch(ctx context.Context, dgst digest.Digest, src runtime.ImageSource) (v1.Descriptor, error) {
+	raw, err := readManifest(ctx, dgst, src)
+	if err != nil {
+		return v1.Descriptor{}, err
+	}
+	var m v1.Manifest
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return v1.Descriptor{}, fmt.Errorf("reading the manifest: %w", err)
+	}
+	if m.Config.Digest == "" {
+		return v1.Descriptor{}, errors.New("reading the manifest: it has no config, so it is no image for one platform")
+	}
+	if m.MediaType == "" {
+		m.MediaType = v1.MediaTypeImageManifest
+	}
+	desc := v1.Descriptor{MediaType: m.MediaType, Digest: dgst, Size: int64(len(raw))}
+	if err := i.fetchAll(ctx, append([]v1.Descriptor{m.Config}, m.Layers...), src); err != nil {
+		return desc, err
+	}
+	if err := i.fetchBlob(ctx, desc, src, nil); err != nil {
+		return desc, err
+	}
+	store := i.client.ContentStore()
+	link := ctrimages.SetChildrenMappedLabels(store, ctrimages.ChildrenHandler(store), nil)
+	if err := ctrimages.Walk(ctx, link, desc); err != nil {
+		return desc, fmt.Errorf("linking the blobs: %w", err)
+	}
+	return desc, nil
+}
+
+func readManifest(ctx context.Context, dgst digest.Digest, src runtime.ImageSource) ([]byte, error) {
+	r, err := src.Blob(ctx, dgst.String())
+	if err != nil {
+		return nil, fmt.Errorf("reading the manifest: %w", err)
+	}
+	defer r.Close()
+	raw, err := io.ReadAll(io.LimitReader(r, maxManifest))
+	if err != nil {
+		return nil, fmt.Errorf("reading the manifest: %w", err)
+	}
+	if got := dgst.Algorithm().FromBytes(raw); got != dgst {
+		return nil, fmt.Errorf("reading the manifest: its digest is %q", got)
+	}
+	return raw, nil
+}
+
+func (i *images) fetchAll(ctx context.Context, blobs []v1.Descriptor, src runtime.ImageSource) error {
+	p := progress{}
+	p.reporter, _ = src.(ProgressReporter)
+	for _, d := range blobs {
+		p.total += d.Size
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(fetchAtOnce)
+	for _, d := range blobs {
+		g.Go(func() error { return i.fetchBlob(ctx, d, src, &p) })
+	}
+	return g.Wait()
+}
+
+// fetchBlob copies one blob. The content store compares size and digest with
+// what it received, and takes nothing that differs.
+func (i *images) fetchBlob(ctx context.Context, d v1.Descriptor, src runtime.ImageSource, p *progress) error {
+	store := i.client.ContentStore()
+	if _, err := store.Info(ctx, d.Digest); err == nil {
+		p.add(d.Size)
+		return nil
+	} else if !errdefs.IsNotFound(err) {
+		return fmt.Errorf("looking for blob %q: %w", d.Digest, err)
+	}
+	r, err := src.Blob(ctx, d.Digest.String())
+	if err != nil {
+		return fmt.Errorf("reading blob %q: %w", d.Digest, err)
+	}
+	defer r.Close()
+	err = content.WriteBlob(ctx, store, "plumb-"+d.Digest.String(), io.TeeReader(r, p), d)
+	if err != nil {
+		return fmt.Errorf("importing blob %q: %w", d.Digest, err)
+	}
+	return nil
+}
+
+// progress adds up bytes. A nil one counts nothing.
+type progress struct {
+	reporter ProgressReporter
+	total    int64
+	done     atomic.Int64
+}
+
+func (p *progress) add(n int64) {
+	if p != nil && p.reporter != nil {
+		p.reporter.Progress(p.done.Add(n), p.total)
+	}
+}
+
+// Write counts what is copied.
+func (p *progress) Write(b []byte) (int, error) {
+	p.add(int64(len(b)))
+	return len(b), nil
+}

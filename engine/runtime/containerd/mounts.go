@@ -1,0 +1,112 @@
+package containerd
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"plumb/engine/runtime"
+)
+
+// check refuses what no container can be made from, before anything is made.
+func check(s runtime.Spec) error {
+	switch {
+	case !regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`).MatchString(s.ID):
+		return errors.New("its id must be of [a-z0-9-], at most 63")
+	case len(s.Args) == 0:
+		return errors.New("it has no command")
+	}
+	paths := []string{s.Dir, s.Home}
+	for _, m := range s.Mounts {
+		if m.Target == "" || m.Target == "/" || m.Source == "" {
+			return fmt.Errorf("mount %q of %q: both ends must be named", m.Target, m.Source)
+		}
+		paths = append(paths, m.Target)
+	}
+	for _, p := range paths {
+		if p != "" && (!filepath.IsAbs(p) || filepath.Clean(p) != p || strings.Contains(p, "\x00")) {
+			return fmt.Errorf("path %q must be absolute and clean", p)
+		}
+	}
+	return nil
+}
+
+// claimMounts checks the sources of the mounts and gives writable ones to the
+// container's user. A source may not lead through a symbolic link: something
+// that a container could write may be on the way to it, and would decide which
+// file of the host is mounted.
+func claimMounts(mounts []runtime.Mount, uid, gid int) error {
+	for _, m := range mounts {
+		if err := claimMount(m, uid, gid); err != nil {
+			return fmt.Errorf("mounting %q: %w", m.Target, err)
+		}
+	}
+	return nil
+}
+
+func claimMount(m runtime.Mount, uid, gid int) error {
+	fd, err := unix.Openat2(unix.AT_FDCWD, m.Source, &unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if err == unix.ELOOP {
+		return fmt.Errorf("its source %q leads through a symbolic link", m.Source)
+	}
+	if err != nil {
+		return &os.PathError{Op: "open", Path: m.Source, Err: err}
+	}
+	defer unix.Close(fd)
+	if m.ReadOnly {
+		return nil
+	}
+	if err := unix.Fchownat(fd, "", uid, gid, unix.AT_EMPTY_PATH); err != nil {
+		return &os.PathError{Op: "chown", Path: m.Source, Err: err}
+	}
+	return nil
+}
+
+// makeDevices makes the /dev of all containers: a small read-only file system
+// with the devices that do no harm, and the places where each container mounts
+// its own. Binding it is one mount where making it would be a dozen.
+func makeDevices(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("making devices: %w", err)
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NOEXEC, "mode=0755,size=64k"); err != nil {
+		return fmt.Errorf("making devices: mounting %q: %w", dir, err)
+	}
+	for name, minor := range map[string]uint32{"null": 3, "zero": 5, "full": 7, "random": 8, "urandom": 9} {
+		if err := makeDevice(filepath.Join(dir, name), unix.Mkdev(1, minor)); err != nil {
+			return fmt.Errorf("making device %q: %w", name, err)
+		}
+	}
+	if err := makeDevice(filepath.Join(dir, "tty"), unix.Mkdev(5, 0)); err != nil {
+		return fmt.Errorf("making device %q: %w", "tty", err)
+	}
+	for _, name := range []string{"pts", "shm", "mqueue"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+			return fmt.Errorf("making devices: %w", err)
+		}
+	}
+	for name, target := range map[string]string{
+		"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2",
+		"core": "/proc/kcore", "ptmx": "pts/ptmx",
+	} {
+		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
+			return fmt.Errorf("making devices: %w", err)
+		}
+	}
+	return nil
+}
+
+func makeDevice(path string, dev uint64) error {
+	if err := unix.Mknod(path, unix.S_IFCHR|0o666, int(dev)); err != nil {
+		return err
+	}
+	return unix.Chmod(path, 0o666)
+}

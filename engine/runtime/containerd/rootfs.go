@@ -1,0 +1,172 @@
+package containerd
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/containerd/containerd/v2/core/mount"
+	"golang.org/x/sys/unix"
+)
+
+// rootfs makes root filesystems: an overlay of a fresh scratch directory above
+// the layers of an image.
+//
+// Files of the layers carry the ids of the image. Each layer is mounted once
+// through the id mapping that all containers share, and the overlays of all
+// containers stand on these mounts; so root's files are root's inside, and
+// making a container costs one mount whatever the number of layers.
+type rootfs struct {
+	root    string // the store
+	state   string // mount points
+	scratch string // upper layers, on the disk of the store
+	base    uint32
+	ids     uint32
+
+	mu     sync.Mutex
+	userns *os.File
+	mapped map[string]string // layer directory → its idmapped mount
+	last   int64             // number of the latest mount point
+}
+
+func newRootfs(o Options) rootfs {
+	return rootfs{
+		root:    o.Root,
+		state:   filepath.Join(o.State, "layers"),
+		scratch: filepath.Join(o.Root, "scratch"),
+		base:    o.BaseID,
+		ids:     o.IDs,
+		mapped:  map[string]string{},
+	}
+}
+
+// mapLayers answers the idmapped mounts of the layers, in the order given.
+func (r *rootfs) mapLayers(layers []string) ([]string, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var all []string
+	for _, layer := range layers {
+		path, err := r.mapLayer(layer)
+		if err != nil {
+			return nil, fmt.Errorf("mapping ids of layer %q: %w", layer, err)
+		}
+		all = append(all, path)
+	}
+	return all, nil
+}
+
+func (r *rootfs) mapLayer(layer string) (string, error) {
+	if path, ok := r.mapped[layer]; ok {
+		return path, nil
+	}
+	if r.userns == nil {
+		mapping := fmt.Sprintf("0:%d:%d", r.base, r.ids)
+		f, err := mount.GetUsernsFD(mapping, mapping)
+		if err != nil {
+			return "", fmt.Errorf("making a user namespace: %w", err)
+		}
+		r.userns = f
+	}
+	// Short names: all layers of an image have to fit into one page of options.
+	r.last++
+	path := filepath.Join(r.state, strconv.FormatInt(r.last, 36))
+	if err := os.MkdirAll(path, 0o711); err != nil {
+		return "", err
+	}
+	if err := mount.IDMapMount(layer, path, int(r.userns.Fd())); err != nil {
+		return "", err
+	}
+	r.mapped[layer] = path
+	return path, nil
+}
+
+// forgetLayers undoes mapLayers for layers that are about to be removed. The
+// overlays that stand on them have clones of their own. The mount point stays,
+// so that no name is used twice.
+func (r *rootfs) forgetLayers(layers []string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var errs []error
+	for _, layer := range layers {
+		path, ok := r.mapped[layer]
+		if !ok {
+			continue
+		}
+		errs = append(errs, detach(path))
+		delete(r.mapped, layer)
+	}
+	return errors.Join(errs...)
+}
+
+// overlay describes the root filesystem of the container id: scratch above
+// layers, topmost first, already mapped. It makes the scratch directories.
+// Devices among an image's files are not usable: /dev has what there is.
+func (r *rootfs) overlay(id string, layers []string) (mount.Mount, error) {
+	dir := r.scratchOf(id)
+	upper, work := filepath.Join(dir, "u"), filepath.Join(dir, "w")
+	for _, d := range []string{dir, upper, work} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return mount.Mount{}, fmt.Errorf("making the scratch layer of %q: %w", id, err)
+		}
+	}
+	// The root directory's owner and mode are those of the topmost directory.
+	if err := copyAttributes(layers, ".", upper); err != nil {
+		return mount.Mount{}, fmt.Errorf("making the scratch layer of %q: %w", id, err)
+	}
+	return mount.Mount{
+		Type:   "overlay",
+		Source: "overlay",
+		Options: []string{
+			"nodev", "index=off",
+			"workdir=" + work, "upperdir=" + upper, "lowerdir=" + strings.Join(layers, ":"),
+		},
+	}, nil
+}
+
+func (r *rootfs) scratchOf(id string) string { return filepath.Join(r.scratch, id) }
+
+// copyAttributes gives dir the owner and mode that name has in the first layer
+// that has it. A layer seen through its mapped mount shows mapped owners.
+func copyAttributes(layers []string, name, dir string) error {
+	for _, layer := range layers {
+		var st unix.Stat_t
+		err := unix.Lstat(filepath.Join(layer, name), &st)
+		if err == unix.ENOENT {
+			continue
+		}
+		if err != nil {
+			return &os.PathError{Op: "lstat", Path: filepath.Join(layer, name), Err: err}
+		}
+		if err := os.Lchown(dir, int(st.Uid), int(st.Gid)); err != nil {
+			return err
+		}
+		return unix.Chmod(dir, st.Mode&0o7777)
+	}
+	return nil
+}
+
+// close takes all mounts away.
+func (r *rootfs) close() error {
+	var layers []string
+	for layer := range r.mapped {
+		layers = append(layers, layer)
+	}
+	err := r.forgetLayers(layers)
+	if r.userns != nil {
+		err = errors.Join(err, r.userns.Close())
+	}
+	return err
+}
+
+// detach unmounts path now, or, where it is busy, as soon as it is not.
+func detach(path string) error {
+	err := unix.Unmount(path, unix.MNT_DETACH)
+	if err != nil && err != unix.EINVAL && err != unix.ENOENT {
+		return fmt.Errorf("unmounting %q: %w", path, err)
+	}
+	return nil
+}

@@ -1,0 +1,68 @@
+package containerd
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+)
+
+// trash removes directory trees behind the back of whoever threw them away: the
+// scratch layer of a stage may have many files, and nobody needs them gone.
+type trash struct {
+	dir  string
+	log  *slog.Logger
+	next chan struct{} // something was thrown away; closed at the end
+	done chan struct{}
+}
+
+// newTrash also removes what an earlier owner left in dir.
+func newTrash(dir string, log *slog.Logger) *trash {
+	t := &trash{dir: dir, log: log, next: make(chan struct{}, 1), done: make(chan struct{})}
+	t.next <- struct{}{}
+	go t.empty()
+	return t
+}
+
+// put moves path away at once. Names must not repeat among what is thrown away.
+func (t *trash) put(path string) error {
+	if err := os.MkdirAll(t.dir, 0o700); err != nil {
+		return fmt.Errorf("throwing away %q: %w", path, err)
+	}
+	away, err := os.MkdirTemp(t.dir, filepath.Base(path)+"-")
+	if err != nil {
+		return fmt.Errorf("throwing away %q: %w", path, err)
+	}
+	if err := os.Rename(path, filepath.Join(away, "x")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("throwing away %q: %w", path, err)
+	}
+	select {
+	case t.next <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// empty removes until close. What cannot be removed stays for the next owner.
+func (t *trash) empty() {
+	defer close(t.done)
+	for range t.next {
+		entries, err := os.ReadDir(t.dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.log.Warn("trash cannot be read", "dir", t.dir, "error", err)
+		}
+		for _, e := range entries {
+			if err := os.RemoveAll(filepath.Join(t.dir, e.Name())); err != nil {
+				t.log.Warn("trash cannot be removed", "path", e.Name(), "error", err)
+			}
+		}
+	}
+}
+
+// close removes the rest and waits for it.
+func (t *trash) close() {
+	close(t.next)
+	<-t.done
+}

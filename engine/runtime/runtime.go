@@ -1,0 +1,99 @@
+// Package runtime says what the engine asks of a place where stages run.
+//
+// A runtime makes an image present and creates containers from it. Creating and
+// starting are two calls, so that the next container can be made ready while
+// its predecessor still runs: what remains then is to let it go.
+//
+//	Prepare(image) ─▶ Create(spec) ─▶ Start ─▶ Wait ─▶ Delete
+//
+// The package holds types only; the implementations are below it.
+package runtime
+
+import (
+	"context"
+	"io"
+	"time"
+)
+
+// Runtime runs stages. All methods may be called from several goroutines.
+type Runtime interface {
+	// Prepare makes the image that locator names present and unpacked, so that
+	// Create needs no more than a snapshot. It returns at once when it is.
+	Prepare(ctx context.Context, img ImageSource) error
+	// Create makes a container ready to start: root filesystem, mounts,
+	// namespaces, limits. It does not run the command.
+	Create(ctx context.Context, spec Spec) (Container, error)
+	// Close ends what still runs and releases everything.
+	Close() error
+}
+
+// ImageSource gives an image's manifest and blobs by digest. It is implemented
+// by package engine/image; the runtime reads only what it does not have yet.
+type ImageSource interface {
+	// Manifest is the digest ("sha256:…") of the platform's manifest.
+	Manifest() string
+	// Blob opens the manifest, the config or a layer.
+	Blob(ctx context.Context, digest string) (io.ReadCloser, error)
+}
+
+// Container is one created container. Delete must be called in every case, also
+// when Start was not.
+type Container interface {
+	Start(ctx context.Context) error
+	// Wait returns when no process of the container is left.
+	Wait(ctx context.Context) (Exit, error)
+	// Kill sends a signal to the container's first process, or with all to
+	// every process in it.
+	Kill(ctx context.Context, signal int, all bool) error
+	// Usage is what the container has used so far.
+	Usage(ctx context.Context) (Usage, error)
+	// Delete kills what is left and removes container, snapshot and mounts.
+	Delete(ctx context.Context) error
+}
+
+// Spec says what a container is. Everything not named here is the same for all
+// containers: no network but loopback, a user namespace, the few capabilities
+// that file handling needs, no new privileges, seccomp, masked paths.
+type Spec struct {
+	ID       string   // unique among live containers, [a-z0-9-]
+	Image    string   // manifest digest of a prepared image
+	Args     []string // never empty
+	Env      []string // NAME=value, complete but for PATH, which the image's adds when it is missing
+	Dir      string   // working directory
+	Home     string   // made writable and owned by the user
+	Mounts   []Mount
+	Log      io.Writer // receives stdout and stderr in the order of writing; closed by nobody
+	Network  bool      // the host's network instead of loopback only
+	Memory   int64     // bytes, 0 for no limit
+	CPU      float64   // cores, 0 for no limit
+	Pids     int64     // 0 for the default
+	Hostname string
+}
+
+// Mount binds a path of the host into the container. A writable one is owned by
+// the container's user for as long as the container lives.
+type Mount struct {
+	Source   string
+	Target   string // absolute, inside
+	ReadOnly bool
+}
+
+// Exit is how a container ended. Code is the exit status, 128+n after signal n;
+// OOM is the kernel's own count of this container's limit having killed.
+type Exit struct {
+	Code     int
+	Signal   int // 0 when it exited by itself
+	OOM      bool
+	Started  time.Time
+	Finished time.Time
+	Usage    Usage
+}
+
+// Usage is what a container used. Sizes are bytes. A field that the machine
+// does not count is -1.
+type Usage struct {
+	CPU     time.Duration
+	Memory  int64 // peak
+	Read    int64
+	Written int64
+}
