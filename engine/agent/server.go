@@ -1,0 +1,437 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"plumb/engine"
+	"plumb/engine/event"
+)
+
+// maxRequest bounds what a client may send, in bytes.
+const maxRequest = 16 << 20
+
+// Server answers the calls of one store's clients.
+type Server struct {
+	api     engine.API
+	opts    Options
+	started time.Time
+
+	mu      sync.Mutex
+	active  int
+	runs    map[string]context.CancelFunc // by call id
+	idle    *time.Timer
+	leaving bool
+	done    chan struct{}
+	once    sync.Once
+}
+
+// Options says who the agent is and how long it stays.
+type Options struct {
+	Dir     string // the store
+	Build   string
+	Version string
+	PID     int           // as the outside sees it
+	Idle    time.Duration // 0: stays
+	Logger  *slog.Logger
+}
+
+// NewServer makes a server that passes calls to api.
+func NewServer(api engine.API, opts Options) *Server {
+	return &Server{api: api, opts: opts, started: time.Now(), runs: map[string]context.CancelFunc{}, done: make(chan struct{})}
+}
+
+// Serve listens and answers until the context ends, nothing was asked for a while,
+// or a client asks it to leave. It calls ready when clients can connect. What runs
+// when the context ends is canceled and recorded before Serve returns.
+func (s *Server) Serve(ctx context.Context, ready func()) error {
+	l, err := s.listen()
+	if err != nil {
+		return err
+	}
+	socket := SocketPath(s.opts.Dir)
+	pid := filepath.Join(s.opts.Dir, pidName)
+	if err := os.WriteFile(pid, []byte(strconv.Itoa(s.opts.PID)+"\n"), 0o600); err != nil {
+		return errors.Join(fmt.Errorf("writing %q: %w", pid, err), l.Close())
+	}
+	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	h := &http.Server{Handler: s.handler(), BaseContext: func(net.Listener) context.Context { return base }, ReadHeaderTimeout: 10 * time.Second}
+	s.touch(0)
+	served := make(chan error, 1)
+	go func() { served <- h.Serve(l) }()
+	ready()
+	select {
+	case <-ctx.Done():
+	case <-s.done:
+	case err := <-served:
+		return fmt.Errorf("serving %q: %w", socket, err)
+	}
+	// The socket goes first: whoever comes now starts the next agent, which waits
+	// for the store's lock.
+	err = errors.Join(removeIfThere(socket), removeIfThere(pid))
+	s.cancelAll()
+	end, stop := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer stop()
+	if e := h.Shutdown(end); e != nil && !errors.Is(e, http.ErrServerClosed) {
+		err = errors.Join(err, fmt.Errorf("ending the connections: %w", e))
+	}
+	return err
+}
+
+func removeIfThere(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// listen takes the socket's place. The caller owns the store's lock, so whatever
+// stands there was left by a dead agent.
+func (s *Server) listen() (net.Listener, error) {
+	path := SocketPath(s.opts.Dir)
+	if err := preparePlace(s.opts.Dir, path); err != nil {
+		return nil, err
+	}
+	if err := removeIfThere(path); err != nil {
+		return nil, fmt.Errorf("clearing the way for the socket %q: %w", path, err)
+	}
+	old := unix.Umask(0o177)
+	l, err := net.Listen("unix", path)
+	unix.Umask(old)
+	if err != nil {
+		return nil, fmt.Errorf("listening on %q: %w", path, err)
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false) // it is removed by Serve, before its successor's can be there
+	return &checkedListener{l, s.opts.Logger}, nil
+}
+
+// checkedListener lets in the store's owner and root.
+type checkedListener struct {
+	net.Listener
+	log *slog.Logger
+}
+
+func (l *checkedListener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		uid, err := peerUID(c)
+		if err == nil && (uid == 0 || uid == os.Geteuid()) {
+			return c, nil
+		}
+		l.log.Warn("a connection of another user was refused", "uid", uid, "error", err)
+		if err := c.Close(); err != nil {
+			l.log.Warn("closing a refused connection", "error", err)
+		}
+	}
+}
+
+func peerUID(c net.Conn) (int, error) {
+	raw, err := c.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	var cred *unix.Ucred
+	var credErr error
+	if err := raw.Control(func(fd uintptr) {
+		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); err != nil {
+		return -1, err
+	}
+	if credErr != nil {
+		return -1, credErr
+	}
+	return int(cred.Uid), nil
+}
+
+// touch counts calls under way and starts the idle clock when there are none.
+func (s *Server) touch(by int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.active += by
+	if s.idle != nil {
+		s.idle.Stop()
+		s.idle = nil
+	}
+	if s.active > 0 {
+		return
+	}
+	if s.leaving {
+		s.leave()
+	} else if s.opts.Idle > 0 {
+		s.idle = time.AfterFunc(s.opts.Idle, s.leave)
+	}
+}
+
+func (s *Server) leave() { s.once.Do(func() { close(s.done) }) }
+
+func (s *Server) cancelAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leaving = true
+	for _, cancel := range s.runs {
+		cancel()
+	}
+}
+
+func (s *Server) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/status", s.counted(func(w http.ResponseWriter, _ *http.Request) { reply(w, s.status(), nil) }))
+	mux.HandleFunc("POST /v1/leave", s.counted(s.handleLeave))
+	mux.HandleFunc("POST /v1/cancel", s.counted(s.handleCancel))
+	mux.HandleFunc("POST /v1/run", s.counted(s.handleRun))
+	mux.HandleFunc("POST /v1/logs", s.counted(s.handleLogs))
+	mux.HandleFunc("POST /v1/plan", s.counted(unary(s.api.Plan)))
+	mux.HandleFunc("POST /v1/why", s.counted(unary(s.api.Why)))
+	mux.HandleFunc("POST /v1/runs", s.counted(unary(s.api.Runs)))
+	mux.HandleFunc("POST /v1/show", s.counted(unary(s.api.Show)))
+	mux.HandleFunc("POST /v1/get", s.counted(unary(s.api.Get)))
+	mux.HandleFunc("POST /v1/gc", s.counted(unary(s.api.GC)))
+	return mux
+}
+
+func (s *Server) counted(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		s.touch(1)
+		defer s.touch(-1)
+		h(w, r)
+	}
+}
+
+func (s *Server) status() Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Status{Schema: engine.Schema, Running: true, PID: s.opts.PID, Build: s.opts.Build, Version: s.opts.Version,
+		Store: s.opts.Dir, Runs: len(s.runs), Seconds: time.Since(s.started).Seconds(), Memory: residentMemory()}
+}
+
+// residentMemory reads the process's own size; 0 where /proc does not tell.
+func residentMemory() int64 {
+	b, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	var size, resident int64
+	if _, err := fmt.Sscan(string(b), &size, &resident); err != nil {
+		return 0
+	}
+	return resident * int64(os.Getpagesize())
+}
+
+// handleLeave makes the agent leave when nothing is under way any more; with
+// {"now":true} it cancels what is.
+func (s *Server) handleLeave(w http.ResponseWriter, r *http.Request) {
+	var req leaveRequest
+	if err := read(r, &req); err != nil {
+		reply(w, nil, err)
+		return
+	}
+	reply(w, s.status(), nil)
+	if req.Now {
+		s.cancelAll()
+	}
+	s.mu.Lock()
+	s.leaving = true
+	s.mu.Unlock()
+}
+
+type leaveRequest struct {
+	Now bool `json:"now"`
+}
+
+func (s *Server) handleCancel(w http.ResponseWriter, r *http.Request) {
+	var call string
+	if err := read(r, &call); err != nil {
+		reply(w, nil, err)
+		return
+	}
+	s.mu.Lock()
+	cancel := s.runs[call]
+	s.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+	reply(w, cancel != nil, nil)
+}
+
+func (s *Server) handleRun(w http.ResponseWriter, r *http.Request) {
+	var req engine.RunRequest
+	if err := read(r, &req); err != nil {
+		reply(w, nil, err)
+		return
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	if req.Detach {
+		ctx, cancel = context.WithCancel(context.WithoutCancel(r.Context()))
+	}
+	defer cancel()
+	call := r.Header.Get(callHeader)
+	s.mu.Lock()
+	if s.leaving {
+		s.mu.Unlock()
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
+	s.runs[call] = cancel
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.runs, call)
+		s.mu.Unlock()
+	}()
+	out := newLines[event.Event](w)
+	if !req.Detach {
+		err := s.api.Run(ctx, req, out.send)
+		out.finish(err)
+		return
+	}
+	s.runDetached(ctx, req, out)
+}
+
+// runDetached answers as soon as the run has its id, or could not begin, and
+// returns when the run is over, so that the agent does not leave meanwhile.
+func (s *Server) runDetached(ctx context.Context, req engine.RunRequest, out *lines[event.Event]) {
+	var once sync.Once
+	err := s.api.Run(ctx, req, func(e event.Event) {
+		if e.Type == event.RunStarted {
+			once.Do(func() {
+				out.send(e)
+				out.finish(nil)
+			})
+		}
+	})
+	once.Do(func() { out.finish(err) })
+}
+
+func (s *Server) handleLogs(w http.ResponseWriter, r *http.Request) {
+	var req engine.LogsRequest
+	if err := read(r, &req); err != nil {
+		reply(w, nil, err)
+		return
+	}
+	out := newLines[engine.LogLine](w)
+	out.finish(s.api.Logs(r.Context(), req, out.send))
+}
+
+func unary[Req, Doc any](f func(context.Context, Req) (*Doc, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var req Req
+		if err := read(r, &req); err != nil {
+			reply(w, nil, err)
+			return
+		}
+		doc, err := f(r.Context(), req)
+		reply(w, doc, err)
+	}
+}
+
+func read(r *http.Request, into any) error {
+	d := json.NewDecoder(io.LimitReader(r.Body, maxRequest))
+	if err := d.Decode(into); err != nil {
+		return &engine.Error{Kind: engine.Invalid, Message: "reading the request: " + err.Error()}
+	}
+	return nil
+}
+
+// answer is the one form of a reply, and of the last line of a stream.
+type answer struct {
+	Doc   any           `json:"doc,omitempty"`
+	Error *engine.Error `json:"error,omitempty"`
+	End   bool          `json:"end,omitempty"`
+}
+
+func reply(w http.ResponseWriter, doc any, err error) {
+	a := answer{Doc: doc, End: true}
+	if err != nil {
+		a.Doc, a.Error = nil, engine.AsError(err)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(a); err != nil && !isGone(err) {
+		panic(http.ErrAbortHandler) // the client sees a broken answer instead of a short one
+	}
+}
+
+// isGone reports that the client hung up, which is its right.
+func isGone(err error) bool {
+	return errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) || strings.Contains(err.Error(), "use of closed")
+}
+
+// lines writes a stream of values, one JSON object a line, and never waits for
+// more than one buffer: what it sends is flushed when the sender pauses.
+type lines[T any] struct {
+	mu       sync.Mutex
+	w        http.ResponseWriter
+	enc      *json.Encoder
+	flusher  http.Flusher
+	dirty    bool
+	finished bool
+	gone     bool
+}
+
+func newLines[T any](w http.ResponseWriter) *lines[T] {
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	f, _ := w.(http.Flusher)
+	return &lines[T]{w: w, enc: json.NewEncoder(w), flusher: f}
+}
+
+func (l *lines[T]) send(v T) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.finished || l.gone {
+		return
+	}
+	if err := l.enc.Encode(answer{Doc: v}); err != nil {
+		l.gone = true // the request's context ends with the connection
+		return
+	}
+	if !l.dirty && l.flusher != nil {
+		l.dirty = true
+		time.AfterFunc(flushEvery, l.flush)
+	}
+}
+
+// flushEvery gathers what comes in bursts, and is too short for people to notice.
+const flushEvery = 3 * time.Millisecond
+
+func (l *lines[T]) flush() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.finished {
+		return
+	}
+	l.dirty = false
+	l.flusher.Flush()
+}
+
+func (l *lines[T]) finish(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.finished {
+		return
+	}
+	l.finished = true
+	a := answer{End: true}
+	if err != nil {
+		a.Error = engine.AsError(err)
+	}
+	if l.enc.Encode(a) == nil && l.flusher != nil {
+		l.flusher.Flush()
+	}
+}

@@ -1,0 +1,207 @@
+package engine
+
+import (
+	"context"
+	"time"
+
+	"plumb/engine/event"
+	"plumb/engine/plan"
+	"plumb/hcl"
+	"plumb/store"
+)
+
+// API is what the commands can ask for. The Engine answers in this process; the
+// agent's client passes the same calls to the process that owns the store.
+type API interface {
+	Plan(ctx context.Context, req Request) (*PlanDoc, error)
+	Run(ctx context.Context, req RunRequest, emit func(event.Event)) error
+	Why(ctx context.Context, req WhyRequest) (*WhyDoc, error)
+	Runs(ctx context.Context, req RunsRequest) (*RunsDoc, error)
+	Show(ctx context.Context, req ShowRequest) (*ShowDoc, error)
+	Logs(ctx context.Context, req LogsRequest, emit func(LogLine)) error
+	Get(ctx context.Context, req GetRequest) (*GetDoc, error)
+	GC(ctx context.Context, req GCRequest) (*GCDoc, error)
+}
+
+// Schema is the version of the documents' form.
+const Schema = 1
+
+// Project says which pipeline, under which values.
+type Project struct {
+	Dir     string            `json:"dir"` // absolute
+	Params  map[string]string `json:"params,omitempty"`
+	Files   []hcl.File        `json:"files,omitempty"`
+	Environ map[string]string `json:"environ,omitempty"` // PLUMB_PARAM_* alone
+	Profile string            `json:"profile,omitempty"`
+}
+
+// Request names a part of a project's pipeline.
+type Request struct {
+	Project Project  `json:"project"`
+	Targets []string `json:"targets,omitempty"` // stages; none for all
+	From    string   `json:"from,omitempty"`    // this stage and what is behind it
+	Until   []string `json:"until,omitempty"`   // these stages and what they need
+	Force   []string `json:"force,omitempty"`
+	Locked  bool     `json:"locked,omitempty"`
+	Offline bool     `json:"offline,omitempty"`
+}
+
+// RunRequest asks for a run.
+type RunRequest struct {
+	Request
+	Jobs         int     `json:"jobs,omitempty"`
+	Memory       int64   `json:"memory,omitempty"`
+	KeepGoing    bool    `json:"keep_going,omitempty"`
+	ExpectCached bool    `json:"expect_cached,omitempty"`
+	Overwrite    bool    `json:"overwrite,omitempty"` // exports may replace what plumb did not write
+	Detach       bool    `json:"detach,omitempty"`
+	Full         bool    `json:"full,omitempty"` // tell every stage, however many there are
+	Version      string  `json:"version,omitempty"`
+	CPU          float64 `json:"cpu,omitempty"`
+}
+
+// PlanDoc is a plan.
+type PlanDoc struct {
+	Schema   int            `json:"schema"`
+	Pipeline string         `json:"pipeline"`
+	Stages   []PlannedStage `json:"stages"`
+	Hits     int            `json:"hits"`
+	Runs     int            `json:"runs"`
+	Pending  int            `json:"pending"`
+	Skips    int            `json:"skips"`
+}
+
+// PlannedStage is one stage of a plan.
+type PlannedStage struct {
+	Name     string        `json:"name"`
+	Decision plan.Verdict  `json:"decision"`
+	Key      store.Key     `json:"key"`
+	Image    string        `json:"image"`
+	Reasons  []plan.Reason `json:"reasons"`
+}
+
+// WhyRequest asks what differs: now against the nearest earlier action, or one or
+// two recorded runs.
+type WhyRequest struct {
+	Request
+	Stage string `json:"stage"`
+	RunA  string `json:"run_a,omitempty"`
+	RunB  string `json:"run_b,omitempty"`
+}
+
+// WhyDoc is the answer.
+type WhyDoc struct {
+	Schema   int           `json:"schema"`
+	Stage    string        `json:"stage"`
+	Decision plan.Verdict  `json:"decision"`
+	Key      store.Key     `json:"key"`
+	OldKey   store.Key     `json:"old_key"`
+	OldRun   store.RunID   `json:"old_run"`
+	NewRun   store.RunID   `json:"new_run"`
+	Reasons  []plan.Reason `json:"reasons"`
+	Changes  []Change      `json:"changes"`
+}
+
+// Change is one difference laid open: for a file its lines, for a directory its
+// entries, for all else the reason's old and new value.
+type Change struct {
+	plan.Reason
+	Diff    []string `json:"diff,omitempty"`    // unified, of a text file or a command
+	Entries []Entry  `json:"entries,omitempty"` // of a directory
+	Note    string   `json:"note,omitempty"`    // why there is no diff
+}
+
+// Entry is a path of a directory that was added, removed or changed.
+type Entry struct {
+	Path   string   `json:"path"`
+	Change string   `json:"change"` // added, removed, changed, mode
+	Diff   []string `json:"diff,omitempty"`
+}
+
+// RunsRequest asks for history, newest first.
+type RunsRequest struct {
+	Dir   string `json:"dir,omitempty"` // absolute; "" for all projects
+	Limit int    `json:"limit,omitempty"`
+}
+
+// RunsDoc is the history.
+type RunsDoc struct {
+	Schema int         `json:"schema"`
+	Runs   []store.Run `json:"runs"`
+}
+
+// ShowRequest names a run: an id, its beginning, or "" for the latest.
+type ShowRequest struct {
+	Dir string `json:"dir,omitempty"`
+	Run string `json:"run,omitempty"`
+}
+
+// ShowDoc is one run in full.
+type ShowDoc struct {
+	Schema int `json:"schema"`
+	store.Run
+	Stages []ShownStage `json:"stages"`
+}
+
+// ShownStage is one stage of a run. Attempts of a cached stage are those of the
+// run that made its result, MadeBy.
+type ShownStage struct {
+	Name     string                  `json:"name"`
+	Status   string                  `json:"status"`
+	Key      store.Key               `json:"key"`
+	Reason   string                  `json:"reason"`
+	Seconds  float64                 `json:"seconds"`
+	Image    string                  `json:"image"`
+	MadeBy   store.RunID             `json:"made_by,omitempty"`
+	Attempts []store.Attempt         `json:"attempts"`
+	Outputs  map[string]event.Output `json:"outputs"`
+	Metrics  map[string]float64      `json:"metrics"`
+	Error    string                  `json:"error,omitempty"`
+}
+
+// LogsRequest asks for what stages printed.
+type LogsRequest struct {
+	Dir    string `json:"dir,omitempty"`
+	Run    string `json:"run,omitempty"`
+	Stage  string `json:"stage,omitempty"` // "" for all
+	Follow bool   `json:"follow,omitempty"`
+}
+
+// LogLine is one line of a log.
+type LogLine struct {
+	Stage   string `json:"stage"`
+	Attempt int    `json:"attempt,omitempty"`
+	Line    string `json:"line"`
+}
+
+// GetRequest asks for an artifact: STAGE.OUTPUT of the project's newest results,
+// or a digest. Path is absolute; "" only says what would be got.
+type GetRequest struct {
+	Project Project `json:"project"`
+	Name    string  `json:"name"`
+	Path    string  `json:"path,omitempty"`
+	Force   bool    `json:"force,omitempty"`
+}
+
+// GetDoc says what was got.
+type GetDoc struct {
+	Schema int          `json:"schema"`
+	Name   string       `json:"name"`
+	Digest store.Digest `json:"digest"`
+	Kind   store.Kind   `json:"kind"`
+	Size   int64        `json:"size"`
+	Path   string       `json:"path"`
+}
+
+// GCRequest says what gc keeps.
+type GCRequest struct {
+	KeepRuns int           `json:"keep_runs"`
+	KeepAge  time.Duration `json:"keep_age"`
+	DryRun   bool          `json:"dry_run"`
+}
+
+// GCDoc says what gc dropped.
+type GCDoc struct {
+	Schema int `json:"schema"`
+	store.GCReport
+}

@@ -1,0 +1,242 @@
+// Package engine brings stages up to date.
+//
+// It is the façade over the rooms below: hcl reads the files, plan decides, sched
+// says when, a runtime runs, store keeps. Data goes forward once:
+//
+//	load.go      files ─▶ Pipeline, kept by the content of the files
+//	images.go    image blocks ─▶ digests, from the lock, the disk or a registry
+//	session.go   Pipeline + digests + project ─▶ Planner: what Plan, Why and Run share
+//	run.go       Planner ─▶ sched ─▶ records, events, exports
+//	attempt.go   one stage: sandbox, container, capture, record, retries
+//	history.go   what is recorded: Runs, Show, Logs
+//
+// An Engine is the only user of a store and of a runtime. In production it lives in
+// the agent; tests and reading commands use it in their own process.
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"plumb/engine/runtime"
+	"plumb/hcl"
+	"plumb/store"
+	"plumb/store/tree"
+)
+
+// Config says what an Engine works with. NewRuntime is called when the first
+// container is needed.
+type Config struct {
+	Dir        string // the store
+	ReadOnly   bool   // change no byte of it; Run and GC then fail
+	Version    string
+	Logger     *slog.Logger
+	Now        func() time.Time
+	NewRuntime func(ctx context.Context) (runtime.Runtime, error)
+	Isolation  string // recorded in each key; "container" when empty
+}
+
+// Engine implements API.
+type Engine struct {
+	cfg   Config
+	store *store.Store
+
+	pipelines  pipelines
+	scanners   scanners
+	runtime    lazyRuntime
+	keys       keyLocks
+	live       liveRuns
+	background sync.WaitGroup // containers being deleted, caches being saved
+	ids        sync.Mutex
+	lastID     time.Time
+}
+
+var _ API = (*Engine)(nil)
+
+// Open opens the store. ErrInUse of package store comes back when another process
+// owns it.
+func Open(cfg Config) (*Engine, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Isolation == "" {
+		cfg.Isolation = "container"
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	st, err := store.Open(cfg.Dir, store.Options{ReadOnly: cfg.ReadOnly, Logger: cfg.Logger, Now: cfg.Now})
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{cfg: cfg, store: st}
+	if !cfg.ReadOnly {
+		if err := e.closeInterrupted(); err != nil {
+			return nil, errors.Join(err, st.Close())
+		}
+	}
+	return e, nil
+}
+
+// Close ends the runtime, saves what was learned about files, and closes the store.
+func (e *Engine) Close() error {
+	e.background.Wait()
+	err := e.runtime.close()
+	if !e.cfg.ReadOnly {
+		err = errors.Join(err, e.scanners.save())
+	}
+	return errors.Join(err, e.store.Close())
+}
+
+// closeInterrupted marks the runs that a killed agent left as running.
+func (e *Engine) closeInterrupted() error {
+	runs, err := e.store.Runs(store.RunFilter{Status: "running"})
+	if err != nil {
+		return fmt.Errorf("looking for interrupted runs: %w", err)
+	}
+	for i := range runs {
+		runs[i].Status = "canceled"
+		runs[i].Seconds = max(0, runs[i].Seconds)
+		if err := e.store.PutRun(&runs[i]); err != nil {
+			return fmt.Errorf("closing the interrupted run %q: %w", runs[i].ID, err)
+		}
+	}
+	return nil
+}
+
+// runLetters are in the order of their bytes, so that ids sort by time.
+const runLetters = "0123456789abcdefghjkmnpqrstvwxyz"
+
+// newRunID is the start time: the second in digits, the microsecond in four
+// letters. Two runs that begin in one microsecond are told apart by the next.
+func (e *Engine) newRunID() store.RunID {
+	e.ids.Lock()
+	defer e.ids.Unlock()
+	now := e.cfg.Now().UTC().Truncate(time.Microsecond)
+	if !now.After(e.lastID) {
+		now = e.lastID.Add(time.Microsecond)
+	}
+	e.lastID = now
+	var letters [4]byte
+	for i, n := len(letters)-1, now.Nanosecond()/1000; i >= 0; i-- {
+		letters[i] = runLetters[n%len(runLetters)]
+		n /= len(runLetters)
+	}
+	return store.RunID(now.Format("20060102-150405") + "-" + string(letters[:]))
+}
+
+// scanners keeps one scanner per project, with what it knows of the files.
+type scanners struct {
+	mu  sync.Mutex
+	all map[string]*tree.Scanner
+}
+
+func (s *scanners) of(st *store.Store, dir string) (*tree.Scanner, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sc, ok := s.all[dir]; ok {
+		return sc, nil
+	}
+	sc, err := tree.NewScanner(st, dir)
+	if err != nil {
+		return nil, fmt.Errorf("opening the project %q: %w", dir, err)
+	}
+	if s.all == nil {
+		s.all = map[string]*tree.Scanner{}
+	}
+	s.all[dir] = sc
+	return sc, nil
+}
+
+func (s *scanners) save() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var err error
+	for dir, sc := range s.all {
+		if e := sc.Save(); e != nil {
+			err = errors.Join(err, fmt.Errorf("saving the stat cache of %q: %w", dir, e))
+		}
+	}
+	return err
+}
+
+// lazyRuntime starts the runtime when it is first needed. A failure is not kept:
+// the user may mend the machine and try again.
+type lazyRuntime struct {
+	mu sync.Mutex
+	rt runtime.Runtime
+}
+
+func (l *lazyRuntime) get(ctx context.Context, start func(context.Context) (runtime.Runtime, error)) (runtime.Runtime, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.rt != nil {
+		return l.rt, nil
+	}
+	if start == nil {
+		return nil, errors.New("this process has no runtime")
+	}
+	rt, err := start(context.WithoutCancel(ctx)) // it outlives the run that needed it first
+	if err != nil {
+		return nil, &Error{Kind: Machine, Message: fmt.Sprintf("starting containerd: %v", err), Hint: "plumb doctor says what this machine lacks"}
+	}
+	l.rt = rt
+	return rt, nil
+}
+
+func (l *lazyRuntime) close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.rt == nil {
+		return nil
+	}
+	err := l.rt.Close()
+	l.rt = nil
+	return err
+}
+
+// keyLocks makes each key be built by one run at a time.
+type keyLocks struct {
+	mu   sync.Mutex
+	held map[store.Key]chan struct{}
+}
+
+// lock waits for its turn; contended reports that somebody else held the key.
+func (k *keyLocks) lock(ctx context.Context, key store.Key) (contended bool, err error) {
+	for {
+		k.mu.Lock()
+		other, ok := k.held[key]
+		if !ok {
+			if k.held == nil {
+				k.held = map[store.Key]chan struct{}{}
+			}
+			k.held[key] = make(chan struct{})
+			k.mu.Unlock()
+			return contended, nil
+		}
+		k.mu.Unlock()
+		contended = true
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return true, ctx.Err()
+		}
+	}
+}
+
+func (k *keyLocks) unlock(key store.Key) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	close(k.held[key])
+	delete(k.held, key)
+}
+
+// pipelines keeps what was evaluated, by the content of all that went into it.
+type pipelines struct {
+	mu  sync.Mutex
+	all map[[32]byte]*hcl.Pipeline
+}

@@ -1,0 +1,63 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+
+	"plumb/hcl"
+)
+
+// ErrorKind says who has to do something about an error; cmd turns it into the
+// exit status.
+type ErrorKind string
+
+// The kinds of error.
+const (
+	StageFailed ErrorKind = "stage"    // a stage failed
+	Invalid     ErrorKind = "invalid"  // the command line or the pipeline is wrong
+	Machine     ErrorKind = "machine"  // the machine, the store, the network or a registry failed
+	Differs     ErrorKind = "differs"  // --locked or --expect-cached found a difference
+	Interrupted ErrorKind = "canceled" // the user stopped it
+)
+
+// Error is what the engine's methods return: a kind, what happened, and what to
+// do about it. Diagnostics are set when the pipeline is at fault.
+type Error struct {
+	Kind        ErrorKind       `json:"kind"`
+	Message     string          `json:"message"`
+	Hint        string          `json:"hint,omitempty"`
+	Diagnostics hcl.Diagnostics `json:"diagnostics,omitempty"`
+}
+
+func (e *Error) Error() string {
+	if e.Message == "" && len(e.Diagnostics) > 0 {
+		return e.Diagnostics.Error()
+	}
+	return e.Message
+}
+
+// AsError gives err as an Error. What nobody classified is the machine's fault.
+func AsError(err error) *Error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	var diags hcl.Diagnostics
+	if errors.As(err, &diags) {
+		return &Error{Kind: Invalid, Diagnostics: diags}
+	}
+	return &Error{Kind: Machine, Message: err.Error()}
+}
+
+func invalid(hint, format string, args ...any) *Error {
+	return &Error{Kind: Invalid, Hint: hint, Message: fmt.Sprintf(format, args...)}
+}
+
+// shown gives the diagnostics in an error the source lines they point at.
+func shown(dir string, err error) error {
+	var diags hcl.Diagnostics
+	if errors.As(err, &diags) {
+		return &Error{Kind: Invalid, Diagnostics: diags.WithSnippets(dir)}
+	}
+	return err
+}

@@ -1,0 +1,96 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"plumb/engine/event"
+	"plumb/store"
+)
+
+// Runs lists recorded runs, newest first.
+func (e *Engine) Runs(_ context.Context, req RunsRequest) (*RunsDoc, error) {
+	runs, err := e.store.Runs(store.RunFilter{Project: req.Dir, Limit: req.Limit})
+	if err != nil {
+		return nil, fmt.Errorf("listing runs: %w", err)
+	}
+	if runs == nil {
+		runs = []store.Run{}
+	}
+	return &RunsDoc{Schema: Schema, Runs: runs}, nil
+}
+
+// findRun resolves what people type for a run.
+func (e *Engine) findRun(dir, name string) (*store.Run, error) {
+	run, candidates, err := e.store.FindRun(dir, name)
+	if err != nil {
+		return nil, fmt.Errorf("looking for run %q: %w", name, err)
+	}
+	switch {
+	case run != nil:
+		return run, nil
+	case name == "" || name == "latest":
+		return nil, invalid("plumb run makes one", "there is no run of this project yet")
+	case len(candidates) > 0 && strings.HasPrefix(string(candidates[0]), name):
+		return nil, invalid("name one of: "+joined(candidates), "%q is the beginning of several runs", name)
+	case len(candidates) > 0:
+		return nil, invalid("did you mean "+joined(candidates)+"?", "there is no run %q", name)
+	}
+	return nil, invalid("plumb runs lists them", "there is no run %q", name)
+}
+
+func joined(ids []store.RunID) string {
+	var s []string
+	for _, id := range ids {
+		s = append(s, string(id))
+	}
+	return strings.Join(s, ", ")
+}
+
+// Show tells one run in full. What a cached stage gave and how it was made comes
+// from the record of the run that made it.
+func (e *Engine) Show(_ context.Context, req ShowRequest) (*ShowDoc, error) {
+	head, err := e.findRun(req.Dir, req.Run)
+	if err != nil {
+		return nil, err
+	}
+	run, err := e.store.Run(head.ID)
+	if err != nil {
+		return nil, fmt.Errorf("reading run %q: %w", head.ID, err)
+	}
+	doc := &ShowDoc{Schema: Schema, Run: *run, Stages: []ShownStage{}}
+	for i := range run.Stages {
+		st, err := e.shown(&run.Stages[i])
+		if err != nil {
+			return nil, err
+		}
+		doc.Stages = append(doc.Stages, *st)
+	}
+	return doc, nil
+}
+
+func (e *Engine) shown(r *store.StageResult) (*ShownStage, error) {
+	st := &ShownStage{
+		Name: r.Name, Status: r.Status, Key: r.Key, Reason: r.Reason, Seconds: r.Seconds, Image: r.Image,
+		Attempts: r.Attempts, Metrics: r.Metrics, Outputs: map[string]event.Output{}, Error: r.Error,
+	}
+	if st.Attempts == nil {
+		st.Attempts = []store.Attempt{}
+	}
+	if r.Key.IsZero() || r.Status != "ran" && r.Status != "cached" {
+		return st, nil
+	}
+	rec, err := e.store.Record(r.Key)
+	if err != nil {
+		return nil, fmt.Errorf("reading the result of stage %q: %w", r.Name, err)
+	}
+	if rec == nil { // collected since
+		return st, nil
+	}
+	st.Outputs, st.MadeBy = outputsOf(rec), rec.Run
+	if r.Status == "cached" {
+		st.Attempts = rec.Attempts
+	}
+	return st, nil
+}

@@ -1,0 +1,239 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"plumb/engine/plan"
+	"plumb/engine/runtime"
+	"plumb/hcl"
+	"plumb/store"
+	"plumb/store/tree"
+)
+
+// What a stage sees. The working directory mirrors the project: every input stands
+// at its own relative path, read-only, and outputs are written beside them.
+//
+// Inputs come from the store, never from the project, so nothing that is edited
+// meanwhile gets in. A directory that holds inputs and in which no output is
+// declared is one read-only mount, however many inputs are in it; elsewhere each
+// input is a mount of its own, so that outputs can be written next to it. A mount
+// costs about a tenth of a millisecond, which is why a thousand inputs must not be
+// a thousand mounts. plan.Sandbox is the version of all this: change it when a
+// stage could notice.
+const (
+	workspace = "/workspace"
+	home      = "/home/plumb"
+	hostname  = "plumb"
+	// sourceDateEpoch is 1980-01-01, the earliest time a zip archive can hold.
+	sourceDateEpoch = "315532800"
+)
+
+// sandbox is the prepared place of one attempt.
+type sandbox struct {
+	dir     string // temporary, on the store's filesystem
+	work    string // the workspace, writable
+	mounts  []runtime.Mount
+	points  map[string]bool // paths in the workspace that are mount points
+	release []func()
+}
+
+func (s *sandbox) close() error {
+	for _, f := range s.release {
+		f()
+	}
+	s.release = nil
+	return removeAll(s.dir)
+}
+
+// removeAll removes what a stage wrote, also below directories that it made
+// unreadable for their owner.
+func removeAll(dir string) error {
+	err := os.RemoveAll(dir)
+	if err == nil {
+		return nil
+	}
+	if werr := filepath.WalkDir(dir, func(p string, d os.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			return os.Chmod(p, 0o700)
+		}
+		return nil
+	}); werr != nil {
+		return fmt.Errorf("removing %q: %w", dir, werr)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("removing %q: %w", dir, err)
+	}
+	return nil
+}
+
+// furnish makes the workspace of one attempt.
+func (e *Engine) furnish(ctx context.Context, s *hcl.Stage, project string, inputs []plan.Resolved) (_ *sandbox, err error) {
+	dir, err := e.store.TempDir("stage-")
+	if err != nil {
+		return nil, fmt.Errorf("making a place for stage %q: %w", s.Name, err)
+	}
+	sb := &sandbox{dir: dir, work: filepath.Join(dir, "work"), points: map[string]bool{}}
+	defer func() {
+		if err != nil {
+			sb.close() //nolint:errcheck // the first error says more; leftovers are swept
+		}
+	}()
+	if err := os.Mkdir(sb.work, 0o755); err != nil {
+		return nil, err
+	}
+	sb.mounts = append(sb.mounts, runtime.Mount{Source: sb.work, Target: workspace})
+	for _, o := range written(s) {
+		if err := os.MkdirAll(filepath.Join(sb.work, filepath.FromSlash(path.Dir(o))), 0o755); err != nil {
+			return nil, err
+		}
+	}
+	for _, g := range groupInputs(inputs, written(s)) {
+		if err := e.mountGroup(ctx, sb, project, g); err != nil {
+			return nil, err
+		}
+	}
+	return sb, nil
+}
+
+// written lists the paths a stage writes.
+func written(s *hcl.Stage) []string {
+	var out []string
+	for _, o := range s.Outputs {
+		out = append(out, o.Path)
+	}
+	if s.Metrics != "" {
+		out = append(out, s.Metrics)
+	}
+	return out
+}
+
+// group is what one mount shows: at is its place in the workspace; whole tells
+// that the only input is the mount itself.
+type group struct {
+	at     string
+	inputs []plan.Resolved
+	whole  bool
+}
+
+// groupInputs finds, for each input, the topmost directory without any output in
+// it, and gathers the inputs below it. Inputs with keep = false are bound from the
+// project and so stand alone.
+func groupInputs(inputs []plan.Resolved, outputs []string) []group {
+	writable := map[string]bool{".": true}
+	for _, o := range outputs {
+		for d := path.Dir(o); d != "."; d = path.Dir(d) {
+			writable[d] = true
+		}
+	}
+	alone := map[string]bool{} // directories above an input that must be its own mount
+	for _, in := range inputs {
+		if in.Discard {
+			for d := path.Dir(in.Path); d != "."; d = path.Dir(d) {
+				alone[d] = true
+			}
+		}
+	}
+	index := map[string]int{}
+	var out []group
+	for _, in := range inputs {
+		at := in.Path
+		for d := path.Dir(at); d != "."; d = path.Dir(d) {
+			if writable[d] || alone[d] {
+				break
+			}
+			at = d
+		}
+		if n, ok := index[at]; ok {
+			out[n].inputs = append(out[n].inputs, in)
+			continue
+		}
+		index[at] = len(out)
+		out = append(out, group{at, []plan.Resolved{in}, at == in.Path})
+	}
+	return out
+}
+
+func (e *Engine) mountGroup(ctx context.Context, sb *sandbox, project string, g group) error {
+	source, isDir, err := e.groupSource(ctx, sb, project, g)
+	if err != nil {
+		return err
+	}
+	point := filepath.Join(sb.work, filepath.FromSlash(g.at))
+	sb.points[g.at] = true
+	if err := makePoint(point, isDir); err != nil {
+		return fmt.Errorf("making the place of input %q: %w", g.at, err)
+	}
+	sb.mounts = append(sb.mounts, runtime.Mount{Source: source, Target: path.Join(workspace, g.at), ReadOnly: true})
+	return nil
+}
+
+func (e *Engine) groupSource(ctx context.Context, sb *sandbox, project string, g group) (source string, isDir bool, err error) {
+	if g.whole {
+		in := g.inputs[0]
+		isDir = in.Kind == store.KindTree
+		if in.Discard {
+			return filepath.Join(project, filepath.FromSlash(in.Project)), isDir, nil
+		}
+		p, release, err := tree.PlaceArtifact(ctx, e.store, in.Artifact)
+		if err != nil {
+			return "", false, fmt.Errorf("placing input %q: %w", in.Path, err)
+		}
+		sb.release = append(sb.release, release)
+		return p, isDir, nil
+	}
+	items := make([]tree.Item, len(g.inputs))
+	for i, in := range g.inputs {
+		items[i] = tree.Item{Path: strings.TrimPrefix(in.Path, g.at+"/"), Artifact: in.Artifact}
+	}
+	p, release, err := tree.Place(ctx, e.store, items)
+	if err != nil {
+		return "", false, fmt.Errorf("placing the inputs in %q: %w", g.at, err)
+	}
+	sb.release = append(sb.release, release)
+	return p, true, nil
+}
+
+func makePoint(point string, dir bool) error {
+	if dir {
+		return os.MkdirAll(point, 0o755)
+	}
+	if err := os.MkdirAll(filepath.Dir(point), 0o755); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(point, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// environment is all that a stage finds in its environment besides what its image
+// sets; later entries win.
+func environment(declared []string, seed *int64, key store.Key, attempt int) []string {
+	hash := "0"
+	var extra []string
+	if seed != nil {
+		n := strconv.FormatInt(*seed, 10)
+		extra = append(extra, "PLUMB_SEED="+n)
+		// Python takes 0…2³²-1 and refuses everything else.
+		hash = strconv.FormatUint(uint64(*seed)&0xffffffff, 10)
+	}
+	env := []string{
+		"HOME=" + home, "TZ=UTC", "LANG=C.UTF-8", "SOURCE_DATE_EPOCH=" + sourceDateEpoch,
+		"PYTHONHASHSEED=" + hash, "PLUMB_KEY=" + key.Hex(), "PLUMB_ATTEMPT=" + strconv.Itoa(attempt),
+	}
+	env = append(env, extra...)
+	for _, d := range declared {
+		name, _, _ := strings.Cut(d, "=")
+		env = slices.DeleteFunc(env, func(s string) bool { return strings.HasPrefix(s, name+"=") })
+		env = append(env, d)
+	}
+	return env
+}

@@ -1,0 +1,247 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"plumb/engine/plan"
+	"plumb/hcl"
+	"plumb/store"
+	"plumb/store/tree"
+)
+
+// session is a pipeline with everything resolved that a plan, an explanation or a
+// run starts from.
+type session struct {
+	pipeline *hcl.Pipeline
+	images   map[string]pinned
+	planner  *plan.Planner
+	selected []bool
+	outside  []bool // needed by --from, but not to be run
+	scanner  *tree.Scanner
+}
+
+// open loads the pipeline, selects stages, pins images and makes the planner.
+// Nothing is decided yet.
+func (e *Engine) open(ctx context.Context, req Request, how pinning, ingest bool) (*session, error) {
+	p, err := e.load(req.Project)
+	if err != nil {
+		return nil, err
+	}
+	s := &session{pipeline: p}
+	g := plan.New(plan.Config{Pipeline: p})
+	if s.selected, s.outside, err = choose(p, g, req); err != nil {
+		return nil, err
+	}
+	forced, err := forcedStages(p, g, req.Force)
+	if err != nil {
+		return nil, err
+	}
+	if s.images, err = e.pin(ctx, req.Project.Dir, p, usedImages(p, s.selected), how); err != nil {
+		return nil, err
+	}
+	if s.scanner, err = e.scanners.of(e.store, req.Project.Dir); err != nil {
+		return nil, err
+	}
+	digests, platforms := map[string]store.Digest{}, map[string]string{}
+	for name, pin := range s.images {
+		digests[name], platforms[name] = pin.digest, pin.platform
+	}
+	s.planner = plan.New(plan.Config{
+		Pipeline: p, Images: digests, Platforms: platforms, Isolation: e.cfg.Isolation, Forced: forced,
+		Sources: &sources{ctx: ctx, dir: req.Project.Dir, scanner: s.scanner, ingest: ingest, discard: discarded(p)},
+		Records: &records{store: e.store, project: req.Project.Dir},
+	})
+	return s, nil
+}
+
+// consider decides about all selected stages.
+func (s *session) consider(dir string) error {
+	err := s.planner.ConsiderAll(s.selected)
+	if err == nil {
+		return nil
+	}
+	return s.placed(dir, err)
+}
+
+// placed turns an error about an input or a stage into diagnostics that point at
+// it; all missing inputs are told at once.
+func (s *session) placed(dir string, err error) error {
+	var in *plan.InputError
+	if errors.As(err, &in) {
+		if diags := hcl.Check(dir, s.pipeline); diags.HasErrors() {
+			return diags
+		}
+		return hcl.Diagnostics{{Severity: hcl.SeverityError, Summary: "Input cannot be read", Detail: in.Error() + ".", Subject: in.Range}}
+	}
+	var st *plan.StageError
+	if errors.As(err, &st) {
+		var diags hcl.Diagnostics
+		if errors.As(err, &diags) {
+			return diags
+		}
+		return hcl.Diagnostics{{Severity: hcl.SeverityError, Summary: "Stage cannot be planned", Detail: st.Error() + ".", Subject: st.Range}}
+	}
+	return err
+}
+
+// sources gives the planner the project's files: hashed only, or for a run also
+// put into the store, so that what a stage reads is what was hashed.
+type sources struct {
+	ctx     context.Context
+	dir     string
+	scanner *tree.Scanner
+	ingest  bool
+	discard map[string]bool // paths of sources with keep = false
+}
+
+func (s *sources) Scan(path string) (store.Artifact, error) {
+	if s.ingest && !s.discard[path] {
+		return s.scanner.Ingest(s.ctx, path)
+	}
+	return s.scanner.Scan(s.ctx, path)
+}
+
+func (s *sources) Glob(pattern string) ([]string, error) { return hcl.Glob(s.dir, pattern) }
+
+func discarded(p *hcl.Pipeline) map[string]bool {
+	out := map[string]bool{}
+	for i := range p.Sources {
+		if p.Sources[i].Discard {
+			out[p.Sources[i].Path] = true
+		}
+	}
+	return out
+}
+
+// records gives the planner the store's records as a project sees them.
+type records struct {
+	store   *store.Store
+	project string
+}
+
+func (r *records) Lookup(k store.Key) (*store.Record, *store.Miss, error) { return r.store.Lookup(k) }
+
+func (r *records) Failure(k store.Key) (*store.Failure, error) { return r.store.Failure(k) }
+
+func (r *records) Earlier(stage string) ([]plan.Earlier, error) {
+	keys, err := r.store.StageHistory(r.project, stage, earlierLimit)
+	if err != nil {
+		return nil, err
+	}
+	var out []plan.Earlier
+	for _, k := range keys {
+		action, note, err := actionOf(r.store, k)
+		if err != nil {
+			return nil, err
+		}
+		if action == nil { // collected since
+			continue
+		}
+		n, err := plan.DecodeNote(note)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, plan.Earlier{Key: k, Action: action, Note: n})
+	}
+	return out, nil
+}
+
+// actionOf reads a kept action and its note: of a result, or of a failure; nil when
+// neither is kept.
+func actionOf(st *store.Store, k store.Key) (action, note []byte, err error) {
+	rec, err := st.Record(k)
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading the record %s: %w", k.Short(), err)
+	}
+	if rec != nil {
+		return rec.Action, rec.Note, nil
+	}
+	f, err := st.Failure(k)
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading the failure %s: %w", k.Short(), err)
+	}
+	if f != nil {
+		return f.Action, f.Note, nil
+	}
+	return nil, nil, nil
+}
+
+// earlierLimit is among how many earlier actions the nearest is looked for.
+const earlierLimit = 8
+
+// choose marks the stages that a request is about. outside marks those that are
+// needed only as what --from starts from.
+func choose(p *hcl.Pipeline, pl *plan.Planner, req Request) (selected, outside []bool, err error) {
+	g := pl.Graph()
+	targets, err := stagesNamed(p, append(append([]string(nil), req.Targets...), req.Until...))
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(targets) == 0 {
+		for i := range p.Stages {
+			targets = append(targets, i)
+		}
+	}
+	selected = g.Ancestors(targets)
+	outside = make([]bool, len(selected))
+	if req.From == "" {
+		return selected, outside, nil
+	}
+	from, err := stagesNamed(p, []string{req.From})
+	if err != nil {
+		return nil, nil, err
+	}
+	behind := g.Descendants(from)
+	hit := false
+	for i := range selected {
+		outside[i] = selected[i] && !behind[i]
+		hit = hit || selected[i] && behind[i]
+	}
+	if !hit {
+		return nil, nil, invalid("name a target that lies behind it", "stage %q is not on the way to the targets", req.From)
+	}
+	return selected, outside, nil
+}
+
+// stagesNamed finds stages by instance name or by the label of their block.
+func stagesNamed(p *hcl.Pipeline, names []string) ([]int, error) {
+	var out []int
+	for _, n := range names {
+		found := false
+		for i := range p.Stages {
+			if p.Stages[i].Name == n || p.Stages[i].Block == n {
+				out = append(out, i)
+				found = true
+			}
+		}
+		if !found {
+			return nil, invalid(stageHint(p, n), "there is no stage %q", n)
+		}
+	}
+	return out, nil
+}
+
+func stageHint(p *hcl.Pipeline, name string) string {
+	var names []string
+	for i := range p.Stages {
+		names = append(names, p.Stages[i].Name)
+	}
+	if near := hcl.Nearest(name, names); near != "" {
+		return fmt.Sprintf("did you mean %q?", near)
+	}
+	return "plumb plan lists the stages"
+}
+
+func forcedStages(p *hcl.Pipeline, pl *plan.Planner, names []string) (map[string]bool, error) {
+	idx, err := stagesNamed(p, names)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]bool{}
+	for _, i := range idx {
+		out[pl.Graph().Name(i)] = true
+	}
+	return out, nil
+}
