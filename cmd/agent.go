@@ -1,0 +1,200 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"plumb/cmd/view"
+	"plumb/engine"
+	"plumb/engine/agent"
+	"plumb/engine/runtime"
+	"plumb/engine/runtime/containerd"
+	"plumb/engine/runtime/containerd/early"
+	"plumb/store"
+)
+
+// idleAfter is how long an agent stays without work. PLUMB_IDLE changes it.
+const idleAfter = time.Minute
+
+func newAgentCommand(env *Env) *cli.Command {
+	return &cli.Command{
+		Name: "agent", Usage: "the process that owns the store",
+		Description: "One is started when it is needed, and leaves when it has had nothing to do for a minute.",
+		Subcommands: []*cli.Command{
+			{Name: "status", Usage: "whether one is there, and what it does", OnUsageError: badUsage, Action: func(c *cli.Context) error {
+				g, err := globals(c, env)
+				if err != nil {
+					return err
+				}
+				return runAgentStatus(c.Context, g, env)
+			}},
+			{Name: "stop", Usage: "end it: runs under way are canceled and recorded", OnUsageError: badUsage, Action: func(c *cli.Context) error {
+				g, err := globals(c, env)
+				if err != nil {
+					return err
+				}
+				return runAgentStop(c.Context, g, env)
+			}},
+			{Name: "serve", Hidden: true, OnUsageError: badUsage, Action: func(c *cli.Context) error {
+				g, err := globals(c, env)
+				if err != nil {
+					return err
+				}
+				return runAgentServe(c.Context, g, env)
+			}},
+		},
+		Action: func(c *cli.Context) error {
+			return usageError("", "plumb agent takes status or stop")
+		},
+	}
+}
+
+func runAgentStatus(ctx context.Context, g global, env *Env) error {
+	c, st, err := agent.Dial(ctx, g.store)
+	if err != nil {
+		st = &agent.Status{Schema: engine.Schema, Store: g.store}
+	} else {
+		c.Close()
+	}
+	return show(env, g, st, func(s view.Style) { view.Agent(env.Stdout, s, st) })
+}
+
+func runAgentStop(ctx context.Context, g global, env *Env) error {
+	c, st, err := agent.Dial(ctx, g.store)
+	if err != nil {
+		if !g.quiet {
+			view.Note(env.Stderr, env.style(env.Width), "no agent is running")
+		}
+		return nil
+	}
+	defer c.Close()
+	if _, err := c.Leave(ctx, true); err != nil && !errors.Is(err, agent.ErrGone) {
+		return err
+	}
+	for range 3000 {
+		if !alive(st.PID) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-timer(env, 10):
+		}
+	}
+	return fmt.Errorf("the agent (process %d) does not end", st.PID)
+}
+
+// parent is how a starting agent tells the client that started it how it went.
+type parent struct {
+	once sync.Once
+	pipe *os.File
+}
+
+func (p *parent) tell(word string) {
+	p.once.Do(func() {
+		if p.pipe == nil {
+			return
+		}
+		fmt.Fprintln(p.pipe, strings.ReplaceAll(word, "\n", "; "))
+		p.pipe.Close() //nolint:errcheck // the client is there or it is not
+	})
+}
+
+// runAgentServe is the agent itself. Its parent is told one word, and after that
+// nobody reads what it prints: it logs into the store, when there is something to
+// log.
+func runAgentServe(ctx context.Context, g global, env *Env) error {
+	p := &parent{}
+	if env.Parent != nil {
+		p.pipe = env.Parent()
+	}
+	defer p.tell("the agent ended as it started")
+	log := slog.New(slog.NewTextHandler(&lateFile{path: filepath.Join(g.store, "agent.log")}, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	eng, err := engine.Open(engine.Config{
+		Dir: g.store, Version: Version(), Logger: log, Now: env.Now,
+		NewRuntime: func(ctx context.Context) (runtime.Runtime, error) { return newRuntime(ctx, g.store, log) },
+	})
+	if err != nil {
+		if errors.Is(err, store.ErrInUse) {
+			p.tell(agent.Taken)
+			return nil
+		}
+		p.tell(err.Error())
+		return err
+	}
+	build, err := agent.BuildID(env.Executable)
+	if err != nil {
+		log.Warn("the agent cannot tell its build", "error", err)
+	}
+	srv := agent.NewServer(eng, agent.Options{Dir: g.store, Build: build, Version: Version(), PID: early.OuterPID(), Idle: idle(env), Logger: log})
+	err = srv.Serve(ctx, func() { p.tell(agent.Ready) })
+	err = errors.Join(err, eng.Close())
+	if err != nil {
+		log.Error("the agent ended", "error", err)
+		p.tell(err.Error())
+	}
+	return err
+}
+
+// newRuntime boots containerd beside the store.
+func newRuntime(ctx context.Context, dir string, log *slog.Logger) (runtime.Runtime, error) {
+	return containerd.New(ctx, containerd.Options{Root: filepath.Join(dir, "containerd"), State: stateDir(dir), Logger: log})
+}
+
+// stateDir is where containers are mounted while they live. A container's root is
+// an unprivileged user outside, who must be able to pass through every directory on
+// the way there; the way to a store may well be closed to others, /run never is.
+func stateDir(dir string) string {
+	const base = "/run/plumb"
+	state := filepath.Join(base, store.Sum([]byte(dir)).Short())
+	if os.MkdirAll(state, 0o711) != nil {
+		return filepath.Join(dir, "state")
+	}
+	return state
+}
+
+func idle(env *Env) time.Duration {
+	if d, err := time.ParseDuration(env.getenv("PLUMB_IDLE")); err == nil && d > 0 {
+		return d
+	}
+	return idleAfter
+}
+
+// lateFile is made when the first line is written, and kept small: a file over a
+// megabyte is begun anew.
+type lateFile struct {
+	mu   sync.Mutex
+	path string
+}
+
+func (f *lateFile) Write(b []byte) (int, error) {
+	const most = 1 << 20
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	mode := os.O_CREATE | os.O_WRONLY | os.O_APPEND
+	if fi, err := os.Stat(f.path); err == nil && fi.Size() > most {
+		mode |= os.O_TRUNC
+	}
+	out, err := os.OpenFile(f.path, mode, 0o600)
+	if err != nil {
+		return 0, err
+	}
+	n, err := out.Write(b)
+	if cerr := out.Close(); err == nil {
+		err = cerr
+	}
+	return n, err
+}
+
+// agentNamespaces is what makes a child enter namespaces of its own before it
+// becomes the agent, so that its end, however it comes, ends its containers too.
+func agentNamespaces() []string { return early.Env(nil) }

@@ -1,0 +1,150 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"plumb/cmd/view"
+	"plumb/engine"
+	"plumb/engine/agent"
+	"plumb/engine/event"
+	"plumb/hcl"
+	"plumb/store"
+)
+
+// Who answers a command:
+//
+//	writing  the agent; one is started when none is there
+//	reading  the agent when one is there, else this process, with the store opened
+//	         for reading only: looking at something starts nothing and changes no byte
+
+// reader gives an API for verbs that change nothing. The caller calls the function
+// it returns when it is done.
+func (e *Env) reader(ctx context.Context, g global) (engine.API, func(), error) {
+	const tries = 50 // an agent may come or go at this very moment
+	for range tries {
+		if c, st, err := agent.Dial(ctx, g.store); err == nil {
+			if build, berr := agent.BuildID(e.Executable); berr == nil && st.Build == build {
+				return c, c.Close, nil
+			}
+			c.Close()
+			api, done, err := e.writer(ctx, g)
+			return api, done, err
+		}
+		eng, err := engine.Open(engine.Config{Dir: g.store, ReadOnly: true, Version: Version(), Logger: e.logger(g.verbose), Now: e.Now})
+		if err == nil {
+			return eng, func() {
+				if err := eng.Close(); err != nil {
+					fmt.Fprintln(e.Stderr, "plumb: closing the store:", err)
+				}
+			}, nil
+		}
+		if !errors.Is(err, store.ErrInUse) {
+			return nil, nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		case <-timer(e, 20):
+		}
+	}
+	return nil, nil, fmt.Errorf("the store %q is in use by a process that does not answer", g.store)
+}
+
+// writer connects to the agent and starts one when there is none.
+func (e *Env) writer(ctx context.Context, g global) (*agent.Client, func(), error) {
+	s, err := e.starter(g)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := agent.Connect(ctx, s)
+	if err != nil {
+		return nil, nil, err
+	}
+	return c, c.Close, nil
+}
+
+func (e *Env) starter(g global) (agent.Starter, error) {
+	build, err := agent.BuildID(e.Executable)
+	if err != nil {
+		return agent.Starter{}, err
+	}
+	return agent.Starter{
+		Dir: g.store, Build: build, Args: []string{e.Executable, "--store", g.store, "agent", "serve"}, Env: e.agentEnviron(),
+		Wait: func(m string) { view.Note(e.Stderr, e.style(e.Width), m) },
+	}, nil
+}
+
+// agentVariables is all of a client's environment that its agent gets: where files
+// of the user lie, and how to reach a container registry.
+var agentVariables = []string{
+	"HOME", "PATH", "USER", "LOGNAME", "TMPDIR", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "DOCKER_CONFIG", "REGISTRY_AUTH_FILE",
+	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR", "PLUMB_IDLE",
+}
+
+func (e *Env) agentEnviron() []string {
+	env := agentNamespaces()
+	for _, name := range agentVariables {
+		if v := e.getenv(name); v != "" {
+			env = append(env, name+"="+v)
+		}
+	}
+	return env
+}
+
+// runThroughAgent runs, and goes on with another agent when the one that ran was
+// killed: what was recorded until then is not done again.
+func (e *Env) runThroughAgent(ctx context.Context, g global, req engine.RunRequest, emit func(event.Event)) error {
+	const tries = 4
+	var err error
+	for n := range tries {
+		if n > 0 {
+			view.Note(e.Stderr, e.style(e.Width), "the agent is gone; starting another and going on")
+		}
+		var c *agent.Client
+		var done func()
+		if c, done, err = e.writer(ctx, g); err != nil {
+			return err
+		}
+		err = c.Run(ctx, req, emit)
+		done()
+		if !errors.Is(err, agent.ErrGone) && !errors.Is(err, agent.ErrLeaving) || ctx.Err() != nil {
+			break
+		}
+	}
+	return err
+}
+
+// projectFlags choose the pipeline and its values.
+func projectFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "param", Usage: "set a param: `NAME=VALUE`"},
+		&cli.StringSliceFlag{Name: "params", Usage: "read params from `FILE` (JSON, or HCL attributes)"},
+		&cli.StringFlag{Name: "profile", Usage: "apply the profile `NAME`"},
+	}
+}
+
+// project reads them. Values may hold commas: urfave's splitting is off.
+func project(c *cli.Context, env *Env, g global) (engine.Project, error) {
+	p := engine.Project{Dir: g.dir, Profile: c.String("profile"), Environ: hcl.ParamEnviron(env.Environ), Params: map[string]string{}}
+	for _, kv := range c.StringSlice("param") {
+		name, value, ok := strings.Cut(kv, "=")
+		if !ok || name == "" {
+			return p, usageError("write --param name=value", fmt.Sprintf("--param %q has no value", kv))
+		}
+		p.Params[name] = value
+	}
+	for _, f := range c.StringSlice("params") {
+		data, err := os.ReadFile(absolute(env.Dir, f))
+		if err != nil {
+			return p, usageError("", fmt.Sprintf("reading params: %v", err))
+		}
+		p.Files = append(p.Files, hcl.File{Name: f, Data: data})
+	}
+	return p, nil
+}

@@ -1,0 +1,66 @@
+package cmd
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"plumb/cmd/view"
+	"plumb/engine"
+	"plumb/engine/agent"
+	"plumb/engine/runtime/containerd"
+)
+
+func newDoctorCommand(env *Env) *cli.Command {
+	return &cli.Command{
+		Name: "doctor", Usage: "what this machine can and cannot do, with the remedy",
+		Action: func(c *cli.Context) error {
+			if err := noArgs(c); err != nil {
+				return err
+			}
+			g, err := globals(c, env)
+			if err != nil {
+				return err
+			}
+			return runDoctor(c.Context, g, env)
+		},
+	}
+}
+
+// runDoctor exits 3 when something is missing without which no stage runs.
+func runDoctor(ctx context.Context, g global, env *Env) error {
+	doc := view.DoctorDoc{Schema: engine.Schema, Store: g.store, OK: true}
+	for _, f := range containerd.Probe(ctx) {
+		doc.Findings = append(doc.Findings, view.Finding{Name: f.Name, OK: f.OK, Detail: f.Detail, Remedy: f.Remedy})
+	}
+	doc.Findings = append(doc.Findings, storeFinding(ctx, g))
+	for _, f := range doc.Findings {
+		doc.OK = doc.OK && f.OK
+	}
+	if err := show(env, g, doc, func(s view.Style) { view.Doctor(env.Stdout, s, doc) }); err != nil {
+		return err
+	}
+	if !doc.OK {
+		return silentError(exitMachine)
+	}
+	return nil
+}
+
+// storeFinding opens the store the way a reading verb does.
+func storeFinding(ctx context.Context, g global) view.Finding {
+	f := view.Finding{Name: "store", OK: true, Detail: g.store}
+	if c, st, err := agent.Dial(ctx, g.store); err == nil {
+		c.Close()
+		f.Detail = fmt.Sprintf("%s, owned by agent %d", g.store, st.PID)
+		return f
+	}
+	eng, err := engine.Open(engine.Config{Dir: g.store, ReadOnly: true, Version: Version()})
+	if err == nil {
+		err = eng.Close()
+	}
+	if err != nil {
+		f.OK, f.Detail, f.Remedy = false, err.Error(), "name another store with --store, or mend this one"
+	}
+	return f
+}

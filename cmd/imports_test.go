@@ -1,0 +1,69 @@
+package cmd
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// arrows says which packages of the house each may import: data goes forward once,
+// and imports point down. A package that is missing here may not exist.
+var arrows = map[string][]string{
+	"plumb":     {"cmd", "engine/runtime/containerd/runcinit"},
+	"cmd":       {"cmd/view", "engine", "engine/agent", "engine/event", "engine/runtime", "engine/runtime/containerd", "engine/runtime/containerd/early", "hcl", "store"},
+	"cmd/view":  {"engine", "engine/agent", "engine/event", "engine/plan", "hcl", "store"},
+	"engine":    {"engine/event", "engine/image", "engine/plan", "engine/runtime", "engine/sched", "hcl", "store", "store/tree"},
+	"hcl":       {"hcl/funcs"},
+	"hcl/funcs": {},
+	"store":     {}, "store/tree": {"store"},
+	"engine/agent": {"engine", "engine/event", "store"},
+	"engine/event": {"store"}, "engine/graph": {}, "engine/image": {},
+	"engine/plan": {"engine/graph", "hcl", "store"}, "engine/sched": {"engine/graph"}, "engine/runtime": {},
+	"engine/runtime/containerd":          {"engine/runtime", "engine/runtime/containerd/early", "engine/runtime/containerd/runcinit", "engine/runtime/containerd/seccomp"},
+	"engine/runtime/containerd/early":    {},
+	"engine/runtime/containerd/runcinit": {},
+	"engine/runtime/containerd/seccomp":  {},
+	"engine/runtime/runtimetest":         {"engine/runtime", "engine/image", "engine/runtime/containerd/early"},
+}
+
+// owners says who alone imports each heavy dependency.
+var owners = map[string][]string{
+	"github.com/urfave/cli":                  {"cmd"},
+	"github.com/dgraph-io/badger":            {"store"},
+	"github.com/hashicorp/hcl":               {"hcl", "hcl/funcs"},
+	"github.com/zclconf/go-cty":              {"hcl", "hcl/funcs"},
+	"github.com/google/go-containerregistry": {"engine/image", "engine/runtime/runtimetest"},
+	"github.com/containerd/":                 {"engine/runtime/containerd", "engine/runtime/containerd/seccomp"},
+	"github.com/opencontainers/runc":         {"engine/runtime/containerd", "engine/runtime/containerd/runcinit"},
+}
+
+func TestImportsPointDown(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "plumb/...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	for _, line := range lines {
+		words := strings.Fields(line)
+		pkg := strings.TrimPrefix(words[0], "plumb/")
+		allowed, ok := arrows[pkg]
+		if !ok {
+			t.Errorf("package %s has no place in the house: add it to arrows, or put it where it belongs", pkg)
+			continue
+		}
+		for _, imp := range words[1:] {
+			if own, ok := strings.CutPrefix(imp, "plumb/"); ok && !slices.Contains(allowed, own) {
+				t.Errorf("%s imports %s, which does not lie below it", pkg, own)
+			}
+			for dep, who := range owners {
+				if strings.HasPrefix(imp, dep) && !slices.Contains(who, pkg) {
+					t.Errorf("%s imports %s, which %v alone own", pkg, imp, who)
+				}
+			}
+		}
+	}
+	if len(lines) < len(arrows)-2 {
+		t.Errorf("go list gave %d packages, and the house has %d", len(lines), len(arrows))
+	}
+}

@@ -1,0 +1,94 @@
+package view
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"plumb/engine"
+	"plumb/engine/plan"
+)
+
+// Why prints what differs, each ingredient with its old and new value, lines or
+// entries.
+func Why(w io.Writer, s Style, doc *engine.WhyDoc) {
+	fmt.Fprintln(w, headline(s, doc))
+	for _, c := range doc.Changes {
+		fmt.Fprintln(w)
+		change(w, s, c)
+	}
+}
+
+func headline(s Style, doc *engine.WhyDoc) string {
+	name := s.paint(bold, doc.Stage)
+	switch {
+	case doc.Decision == plan.Hit && len(doc.Changes) > 0:
+		return fmt.Sprintf("%s is unchanged: its result was made in run %s, when this differed from before:", name, doc.NewRun)
+	case doc.Decision == plan.Hit:
+		return fmt.Sprintf("%s is unchanged: its result was made in run %s.", name, doc.NewRun)
+	case doc.Decision == plan.Skip:
+		return name + " is skipped."
+	case doc.Decision == "" && len(doc.Changes) == 0:
+		return fmt.Sprintf("%s is the same in run %s and run %s.", name, doc.OldRun, doc.NewRun)
+	case doc.Decision == "":
+		return fmt.Sprintf("%s, from run %s to run %s:", name, doc.OldRun, doc.NewRun)
+	case len(doc.Changes) == 0:
+		return fmt.Sprintf("%s is the same as in run %s.", name, doc.OldRun)
+	case doc.Decision == plan.Pending:
+		return name + " may run:"
+	case doc.OldRun != "":
+		return fmt.Sprintf("%s will run. Against run %s:", name, doc.OldRun)
+	}
+	return name + " will run:"
+}
+
+func change(w io.Writer, s Style, c engine.Change) {
+	fmt.Fprintln(w, "  "+s.paint(yellow, title(c)))
+	switch {
+	case len(c.Diff) > 0:
+		diffLines(w, s, "    ", c.Diff)
+	case len(c.Entries) > 0:
+		for _, e := range c.Entries {
+			fmt.Fprintf(w, "    %s %s\n", entryMark[e.Change], printable(e.Path))
+			diffLines(w, s, "        ", e.Diff)
+		}
+	case c.Note == "" && (c.Old != "" || c.New != ""):
+		if c.Old != "" || c.Detail == "" {
+			fmt.Fprintf(w, "    %s\n", s.paint(red, "- "+printable(c.Old)))
+		}
+		if c.New != "" || c.Detail == "" {
+			fmt.Fprintf(w, "    %s\n", s.paint(green, "+ "+printable(c.New)))
+		}
+	}
+	if c.Note != "" {
+		fmt.Fprintf(w, "    %s\n", c.Note)
+	}
+}
+
+var entryMark = map[string]string{"added": "+", "removed": "-", "changed": "~", "mode": "x"}
+
+func title(c engine.Change) string {
+	if c.Old == "" && c.New == "" {
+		return printable(c.Reason.String())
+	}
+	t := strings.TrimSpace(string(c.Kind) + " " + c.Name)
+	if c.Detail != "" {
+		return printable(t + " " + c.Detail)
+	}
+	return printable(t)
+}
+
+func diffLines(w io.Writer, s Style, indent string, lines []string) {
+	for _, l := range lines {
+		text := printable(l)
+		switch {
+		case strings.HasPrefix(l, "+"):
+			text = s.paint(green, text)
+		case strings.HasPrefix(l, "-"):
+			text = s.paint(red, text)
+		case strings.HasPrefix(l, "@@"):
+			text = s.paint(dim, text)
+		}
+		fmt.Fprintln(w, indent+text)
+	}
+}

@@ -1,0 +1,60 @@
+package cmd
+
+import (
+	"context"
+
+	"github.com/urfave/cli/v2"
+
+	"plumb/cmd/view"
+	"plumb/engine"
+)
+
+type whyOptions struct {
+	global
+	req engine.WhyRequest
+}
+
+func newWhyCommand(env *Env) *cli.Command {
+	return &cli.Command{
+		Name: "why", Usage: "precisely which ingredient of a stage differs", ArgsUsage: "STAGE",
+		Description: "Compares what the stage would do now with the nearest thing it did before; with --run A with what it did in run A;\nwith --run A --run B what it did in both.",
+		Flags:       append(projectFlags(), &cli.StringSliceFlag{Name: "run", Usage: "compare with the run `ID`; twice: compare two runs"}),
+		Action: func(c *cli.Context) error {
+			g, err := globals(c, env)
+			if err != nil {
+				return err
+			}
+			o := whyOptions{global: g}
+			if c.NArg() != 1 {
+				return usageError("plumb plan lists the stages", "plumb why takes the name of one stage")
+			}
+			o.req.Stage = c.Args().First()
+			if o.req.Project, err = project(c, env, g); err != nil {
+				return err
+			}
+			switch runs := c.StringSlice("run"); len(runs) {
+			case 2:
+				o.req.RunA, o.req.RunB = runs[0], runs[1]
+			case 1:
+				o.req.RunA = runs[0]
+			case 0:
+			default:
+				return usageError("", "--run can be given twice at most")
+			}
+			return runWhy(c.Context, o, env)
+		},
+	}
+}
+
+func runWhy(ctx context.Context, o whyOptions, env *Env) error {
+	api, done, err := env.reader(ctx, o.global)
+	if err != nil {
+		return err
+	}
+	defer done()
+	doc, err := api.Why(ctx, o.req)
+	if err != nil {
+		return err
+	}
+	return show(env, o.global, doc, func(s view.Style) { view.Why(env.Stdout, s, doc) })
+}

@@ -1,0 +1,21 @@
+// Plumb runs machine-learning pipelines: see README.md, and package cmd for what
+// it answers to. This file only gives the process its place: in a container being
+// set up the binary is something else, which package early decides before main.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"plumb/cmd"
+	_ "plumb/engine/runtime/containerd/runcinit" // container init; must come first
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := cmd.Main(ctx, os.Args, cmd.Process(stop))
+	stop()
+	os.Exit(code)
+}
