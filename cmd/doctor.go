@@ -31,7 +31,7 @@ func newDoctorCommand(env *Env) *cli.Command {
 // runDoctor exits 3 when something is missing without which no stage runs.
 func runDoctor(ctx context.Context, g global, env *Env) error {
 	doc := view.DoctorDoc{Schema: engine.Schema, Store: g.store, OK: true}
-	for _, f := range containerd.Probe(ctx) {
+	for _, f := range containerd.Probe(ctx, g.store) {
 		doc.Findings = append(doc.Findings, view.Finding{Name: f.Name, OK: f.OK, Detail: f.Detail, Remedy: f.Remedy})
 	}
 	doc.Findings = append(doc.Findings, storeFinding(ctx, g))

@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -90,6 +91,15 @@ func (e *Engine) Close() error {
 		err = errors.Join(err, e.scanners.save())
 	}
 	return errors.Join(err, e.store.Close())
+}
+
+// Rest does what can wait until there is nothing else to do: the store tidies up,
+// and memory that a large run needed goes back to the machine.
+func (e *Engine) Rest(ctx context.Context) {
+	if err := e.store.Maintain(ctx); err != nil {
+		e.cfg.Logger.Warn("tidying up the store", "error", err)
+	}
+	debug.FreeOSMemory()
 }
 
 // closeInterrupted marks the runs that a killed agent left as running.

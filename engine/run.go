@@ -47,6 +47,7 @@ func (e *Engine) Run(ctx context.Context, req RunRequest, emit func(event.Event)
 }
 
 func (e *Engine) run(ctx context.Context, req RunRequest, emit func(event.Event)) error {
+	started := e.cfg.Now()
 	if e.cfg.ReadOnly {
 		return &Error{Kind: Machine, Message: "the store is open for reading only"}
 	}
@@ -58,7 +59,7 @@ func (e *Engine) run(ctx context.Context, req RunRequest, emit func(event.Event)
 		return err
 	}
 	r := &run{
-		e: e, s: s, req: req, id: e.newRunID(), started: e.cfg.Now(), sink: emit,
+		e: e, s: s, req: req, id: e.newRunID(), started: started, sink: emit,
 		results: make([]store.StageResult, len(s.pipeline.Stages)), ready: map[int]*attempt{}, fails: map[int]*event.Failure{},
 	}
 	if err := s.consider(req.Project.Dir); err != nil {
@@ -247,7 +248,7 @@ func (r *run) Changed(i int, st sched.State, cause int, err error) {
 	if st == sched.Running {
 		r.begin()
 	}
-	if st == sched.Ready || st == sched.Cached && !r.req.Full && len(r.results) > tellAll {
+	if st == sched.Ready || (st == sched.Cached || st == sched.Skipped) && !r.req.Full && len(r.results) > tellAll {
 		return
 	}
 	r.mu.Lock()

@@ -39,7 +39,7 @@ func (e *Engine) open(ctx context.Context, req Request, how pinning, ingest bool
 		return nil, err
 	}
 	if s.images, err = e.pin(ctx, req.Project.Dir, p, usedImages(p, s.selected), how); err != nil {
-		return nil, err
+		return nil, withInputs(req.Project.Dir, p, err)
 	}
 	if s.scanner, err = e.scanners.of(e.store, req.Project.Dir); err != nil {
 		return nil, err
@@ -54,6 +54,18 @@ func (e *Engine) open(ctx context.Context, req Request, how pinning, ingest bool
 		Records: &records{store: e.store, project: req.Project.Dir},
 	})
 	return s, nil
+}
+
+// withInputs adds what is wrong with the pipeline's inputs to what is wrong with
+// its images, so that all is told at once.
+func withInputs(dir string, p *hcl.Pipeline, err error) error {
+	var diags hcl.Diagnostics
+	if !errors.As(err, &diags) {
+		return err
+	}
+	diags = append(diags, hcl.Check(dir, p)...)
+	diags.Sort()
+	return diags.Dedupe()
 }
 
 // consider decides about all selected stages.

@@ -25,7 +25,11 @@ func Runs(w io.Writer, s Style, doc *engine.RunsDoc, now time.Time) {
 	rows := [][]string{{"RUN", "WHEN", "STATUS", "TOOK", "STAGES"}}
 	for i := range doc.Runs {
 		r := &doc.Runs[i]
-		rows = append(rows, []string{string(r.ID), ago(now.Sub(r.Started)), r.Status, seconds(r.Seconds), counts(r.Counts)})
+		took := r.Seconds
+		if r.Status == "running" {
+			took = now.Sub(r.Started).Seconds()
+		}
+		rows = append(rows, []string{string(r.ID), ago(now.Sub(r.Started)), r.Status, seconds(took), counts(r.Counts)})
 	}
 	for i, line := range table(rows) {
 		if i == 0 {

@@ -22,6 +22,10 @@ import (
 	"plumb/engine/event"
 )
 
+// restAfter is how long nothing was asked before the agent tidies up: long enough
+// not to be in the way of the next command of a script.
+const restAfter = 2 * time.Second
+
 // maxRequest bounds what a client may send, in bytes.
 const maxRequest = 16 << 20
 
@@ -35,6 +39,7 @@ type Server struct {
 	active  int
 	runs    map[string]context.CancelFunc // by call id
 	idle    *time.Timer
+	rest    *time.Timer
 	leaving bool
 	done    chan struct{}
 	once    sync.Once
@@ -47,6 +52,7 @@ type Options struct {
 	Version string
 	PID     int           // as the outside sees it
 	Idle    time.Duration // 0: stays
+	Rest    func()        // called when nothing was asked for a moment, nil for nothing
 	Logger  *slog.Logger
 }
 
@@ -166,17 +172,23 @@ func (s *Server) touch(by int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.active += by
-	if s.idle != nil {
-		s.idle.Stop()
-		s.idle = nil
+	for _, t := range []*time.Timer{s.idle, s.rest} {
+		if t != nil {
+			t.Stop()
+		}
 	}
 	if s.active > 0 {
 		return
 	}
 	if s.leaving {
 		s.leave()
-	} else if s.opts.Idle > 0 {
+		return
+	}
+	if s.opts.Idle > 0 {
 		s.idle = time.AfterFunc(s.opts.Idle, s.leave)
+	}
+	if s.opts.Rest != nil {
+		s.rest = time.AfterFunc(restAfter, s.opts.Rest)
 	}
 }
 

@@ -126,7 +126,7 @@ func BenchmarkStartToExit(b *testing.B) {
 func BenchmarkBoot(b *testing.B) {
 	dir := tempDir(b)
 	for b.Loop() {
-		r, err := containerd.New(b.Context(), containerd.Options{Root: dir + "/root", State: dir + "/state"})
+		r, err := containerd.New(b.Context(), options(dir))
 		if err != nil {
 			b.Fatal(err)
 		}

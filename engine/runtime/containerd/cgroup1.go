@@ -22,6 +22,9 @@ type cgroup1 struct {
 	own    string
 }
 
+// cgroup2HybridMount is where machines of this kind have version 2 beside it.
+const cgroup2HybridMount = "/sys/fs/cgroup/unified"
+
 func openCgroup1(parent string) (*cgroup1, error) {
 	mounts, err := lc.GetCgroupMounts(true)
 	if err != nil {
@@ -33,6 +36,9 @@ func openCgroup1(parent string) (*cgroup1, error) {
 		for _, controller := range m.Subsystems {
 			c.mounts[controller] = m.Mountpoint
 		}
+	}
+	if lc.IsCgroup2HybridMode() {
+		c.all = append(c.all, cgroup2HybridMount) // libcontainer makes one there too
 	}
 	for _, needed := range []string{"cpuacct", "devices", "freezer", "memory", "pids"} {
 		if c.mounts[needed] == "" {

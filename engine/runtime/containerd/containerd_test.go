@@ -14,7 +14,9 @@ import (
 func newRuntime(tb testing.TB) *containerd.Runtime {
 	tb.Helper()
 	dir := tempDir(tb)
-	r, err := containerd.New(context.Background(), containerd.Options{Root: dir + "/root", State: dir + "/state", Logger: slog.New(slog.NewTextHandler(tb.Output(), nil))})
+	o := options(dir)
+	o.Logger = slog.New(slog.NewTextHandler(tb.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	r, err := containerd.New(context.Background(), o)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -24,6 +26,10 @@ func newRuntime(tb testing.TB) *containerd.Runtime {
 		}
 	})
 	return r
+}
+
+func options(dir string) containerd.Options {
+	return containerd.Options{Root: dir + "/root", State: dir + "/state"}
 }
 
 // tempDir is not called after the test: a benchmark's name makes a long path.

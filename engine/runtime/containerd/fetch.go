@@ -108,8 +108,10 @@ func (i *images) fetchBlob(ctx context.Context, d v1.Descriptor, src runtime.Ima
 		return fmt.Errorf("reading blob %q: %w", d.Digest, err)
 	}
 	defer r.Close()
-	err = content.WriteBlob(ctx, store, "plumb-"+d.Digest.String(), io.TeeReader(r, p), d)
-	if err != nil {
+	ref := "plumb-" + d.Digest.String()
+	if err := content.WriteBlob(ctx, store, ref, io.TeeReader(r, p), d); err != nil {
+		// What came may be wrong: the next try begins anew.
+		_ = store.Abort(context.WithoutCancel(ctx), ref)
 		return fmt.Errorf("importing blob %q: %w", d.Digest, err)
 	}
 	return nil

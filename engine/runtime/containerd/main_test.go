@@ -3,6 +3,7 @@ package containerd_test
 import (
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 
 	"plumb/engine/runtime/containerd/early"
@@ -11,7 +12,11 @@ import (
 // The tests run inside private namespaces, so that nothing of a killed test is
 // left on the machine.
 func TestMain(m *testing.M) {
-	if err := early.Enter(); err != nil {
+	err := early.Enter()
+	if dir, layout, ok := strings.Cut(os.Getenv(victimVariable), ":"); ok && err == nil {
+		err = victim(dir, layout)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

@@ -3,6 +3,7 @@ package containerd
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -67,7 +68,27 @@ func claimMount(m runtime.Mount, uid, gid int) error {
 	if err := unix.Fchownat(fd, "", uid, gid, unix.AT_EMPTY_PATH); err != nil {
 		return &os.PathError{Op: "chown", Path: m.Source, Err: err}
 	}
-	return nil
+	return ownDirectories(fd, m.Source, uid, gid)
+}
+
+// ownDirectories gives the directories that stand in a writable source already to
+// the container's user: those that its outputs are to be written into. No process
+// of a container has been there yet, so nothing in it is a trap.
+func ownDirectories(fd int, source string, uid, gid int) error {
+	root, err := os.OpenRoot(fmt.Sprintf("/proc/self/fd/%d", fd))
+	if errors.Is(err, unix.ENOTDIR) {
+		return nil
+	}
+	if err != nil {
+		return &os.PathError{Op: "open", Path: source, Err: err}
+	}
+	defer root.Close()
+	return fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() || path == "." {
+			return err
+		}
+		return root.Lchown(path, uid, gid)
+	})
 }
 
 // makeDevices makes the /dev of all containers: a small read-only file system

@@ -64,8 +64,7 @@ func (r *rootfs) mapLayer(layer string) (string, error) {
 		return path, nil
 	}
 	if r.userns == nil {
-		mapping := fmt.Sprintf("0:%d:%d", r.base, r.ids)
-		f, err := mount.GetUsernsFD(mapping, mapping)
+		f, err := userNamespace(r.base, r.ids)
 		if err != nil {
 			return "", fmt.Errorf("making a user namespace: %w", err)
 		}

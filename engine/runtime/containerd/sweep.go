@@ -74,7 +74,7 @@ func mountBase(state, name string) (string, error) {
 	if searchable(state) {
 		return filepath.Join(state, "containers"), nil
 	}
-	for _, parent := range []string{"/run", "/var/tmp", "/tmp"} {
+	for _, parent := range mountParents() {
 		if !searchable(parent) {
 			continue
 		}
@@ -86,8 +86,10 @@ func mountBase(state, name string) (string, error) {
 			return dir, nil
 		}
 	}
-	return "", fmt.Errorf("mounting root filesystems: %q is closed to other users, and so are /run, /var/tmp and /tmp; open it with chmod o+x", state)
+	return "", fmt.Errorf("mounting root filesystems: %q and %v are closed to other users; open the way to it with chmod o+x", state, mountParents())
 }
+
+func mountParents() []string { return []string{"/run", "/var/tmp", "/tmp"} }
 
 func ownedByRoot(info fs.FileInfo) bool {
 	st, ok := info.Sys().(*syscall.Stat_t)
