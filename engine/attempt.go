@@ -459,6 +459,7 @@ func (r *run) capture(ctx context.Context, i int, a *attempt, attempts []store.A
 	}
 	b.PutRecord(rec)
 	b.History(r.req.Project.Dir, s.Name, d.Key)
+	r.e.commits.Add(1)
 	if err := r.e.store.Commit(ctx, b); err != nil {
 		return nil, &event.Failure{Class: store.ClassInfra, Message: fmt.Sprintf("recording the result: %v", err)}
 	}

@@ -21,10 +21,10 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"plumb/engine/runtime"
-	"plumb/hcl"
 	"plumb/store"
 	"plumb/store/tree"
 )
@@ -52,6 +52,8 @@ type Engine struct {
 	keys       keyLocks
 	live       liveRuns
 	background sync.WaitGroup // containers being deleted, caches being saved
+	commits    atomic.Int64   // records written so far: what a plan remembered may be out of date
+	sweeps     atomic.Int64   // collections so far: what was in the store may be gone
 	ids        sync.Mutex
 	lastID     time.Time
 }
@@ -243,10 +245,4 @@ func (k *keyLocks) unlock(key store.Key) {
 	defer k.mu.Unlock()
 	close(k.held[key])
 	delete(k.held, key)
-}
-
-// pipelines keeps what was evaluated, by the content of all that went into it.
-type pipelines struct {
-	mu  sync.Mutex
-	all map[[32]byte]*hcl.Pipeline
 }

@@ -117,6 +117,8 @@ func outputNamed(rec *store.Record, stage, output string) (store.Artifact, error
 
 // GC drops what nothing needs any more.
 func (e *Engine) GC(ctx context.Context, req GCRequest) (*GCDoc, error) {
+	e.sweeps.Add(1)
+	defer e.sweeps.Add(1)
 	rep, err := e.store.GC(ctx, store.Policy{KeepRuns: req.KeepRuns, KeepAge: req.KeepAge, DryRun: req.DryRun})
 	if err != nil {
 		return nil, fmt.Errorf("collecting garbage: %w", err)

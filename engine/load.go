@@ -3,7 +3,9 @@ package engine
 import (
 	"encoding/hex"
 	"fmt"
+	"sync"
 
+	"plumb/engine/plan"
 	"plumb/hcl"
 )
 
@@ -15,21 +17,20 @@ import (
 // maxPipelines bounds how many evaluated pipelines stay in memory.
 const maxPipelines = 16
 
-func (e *Engine) load(p Project) (*hcl.Pipeline, error) {
+func (e *Engine) load(p Project) (*loaded, error) {
 	files, diags := hcl.ReadFiles(p.Dir)
 	if diags.HasErrors() {
 		return nil, diags
 	}
 	opts := hcl.Options{Params: p.Params, ParamFiles: p.Files, Environ: p.Environ, Profile: p.Profile, Version: e.cfg.Version}
 	print := hcl.Fingerprint(files, opts)
-	if pl := e.pipelines.get(print); pl != nil && hcl.ReadsUnchanged(p.Dir, pl) {
-		return pl, nil
+	if l := e.pipelines.get(print); l != nil && hcl.ReadsUnchanged(p.Dir, l.pipeline) {
+		return l, nil
 	}
 	name := "pipeline/" + hex.EncodeToString(print[:])
 	if b, ok := e.store.GetCache(name); ok {
 		if pl, err := hcl.Decode(b); err == nil && hcl.ReadsUnchanged(p.Dir, pl) {
-			e.pipelines.put(print, pl)
-			return pl, nil
+			return e.pipelines.put(print, pl), nil
 		}
 	}
 	pl, diags := hcl.Evaluate(p.Dir, files, opts)
@@ -41,26 +42,55 @@ func (e *Engine) load(p Project) (*hcl.Pipeline, error) {
 		}
 		return nil, diags
 	}
-	e.pipelines.put(print, pl)
 	if !e.cfg.ReadOnly {
 		if err := e.store.PutCache(name, hcl.Encode(pl)); err != nil {
 			return nil, fmt.Errorf("keeping the evaluated pipeline: %w", err)
 		}
 	}
-	return pl, nil
+	return e.pipelines.put(print, pl), nil
 }
 
-func (c *pipelines) get(print [32]byte) *hcl.Pipeline {
+// loaded is an evaluated pipeline with what is worth keeping beside it.
+type loaded struct {
+	pipeline *hcl.Pipeline
+	shape    *plan.Shape
+
+	mu      sync.Mutex
+	memory  *plan.Memory
+	commits int64 // at which memory was begun
+	sweeps  int64
+}
+
+// remembered gives the memory of the last plan, a new one when a record was written
+// or removed since.
+func (l *loaded) remembered(commits, sweeps int64) *plan.Memory {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.memory == nil || l.commits != commits || l.sweeps != sweeps {
+		l.memory, l.commits, l.sweeps = plan.NewMemory(), commits, sweeps
+	}
+	return l.memory
+}
+
+// pipelines keeps what was evaluated, by the content of all that went into it.
+type pipelines struct {
+	mu  sync.Mutex
+	all map[[32]byte]*loaded
+}
+
+func (c *pipelines) get(print [32]byte) *loaded {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.all[print]
 }
 
-func (c *pipelines) put(print [32]byte, p *hcl.Pipeline) {
+func (c *pipelines) put(print [32]byte, p *hcl.Pipeline) *loaded {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.all == nil || len(c.all) >= maxPipelines {
-		c.all = map[[32]byte]*hcl.Pipeline{}
+		c.all = map[[32]byte]*loaded{}
 	}
-	c.all[print] = p
+	l := &loaded{pipeline: p, shape: plan.ShapeOf(p)}
+	c.all[print] = l
+	return l
 }

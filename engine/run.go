@@ -51,19 +51,13 @@ func (e *Engine) run(ctx context.Context, req RunRequest, emit func(event.Event)
 	if e.cfg.ReadOnly {
 		return &Error{Kind: Machine, Message: "the store is open for reading only"}
 	}
-	s, err := e.open(ctx, req.Request, pinning{write: !req.ExpectCached, locked: req.Locked, offline: req.Offline}, !req.ExpectCached)
+	s, err := e.prepare(ctx, req)
 	if err != nil {
-		return err
-	}
-	if err := s.checkResources(req); err != nil {
 		return err
 	}
 	r := &run{
 		e: e, s: s, req: req, id: e.newRunID(), started: started, sink: emit,
 		results: make([]store.StageResult, len(s.pipeline.Stages)), ready: map[int]*attempt{}, fails: map[int]*event.Failure{},
-	}
-	if err := s.consider(req.Project.Dir); err != nil {
-		return err
 	}
 	if req.ExpectCached {
 		if err := r.expectCached(); err != nil {
@@ -71,6 +65,44 @@ func (e *Engine) run(ctx context.Context, req RunRequest, emit func(event.Event)
 		}
 	}
 	return r.execute(ctx)
+}
+
+// prepare plans a run and takes what it will read into the store. A project that
+// changes at this moment is planned again.
+func (e *Engine) prepare(ctx context.Context, req RunRequest) (*session, error) {
+	const tries = 5
+	var err error
+	for range tries {
+		var s *session
+		if s, err = e.prepareOnce(ctx, req); err == nil {
+			return s, nil
+		}
+		if !errors.Is(err, errMoved) {
+			break
+		}
+	}
+	return nil, err
+}
+
+func (e *Engine) prepareOnce(ctx context.Context, req RunRequest) (_ *session, err error) {
+	s, err := e.open(ctx, req.Request, pinning{write: !req.ExpectCached, locked: req.Locked, offline: req.Offline}, !req.ExpectCached)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	if err := s.checkResources(req); err != nil {
+		return nil, err
+	}
+	if err := s.consider(req.Project.Dir); err != nil {
+		return nil, err
+	}
+	if req.ExpectCached {
+		return s, nil
+	}
+	if err := s.ingest(ctx, e.store); err != nil {
+		return nil, s.placed(req.Project.Dir, err)
+	}
+	return s, nil
 }
 
 func (r *run) execute(ctx context.Context) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"plumb/engine/graph"
 	"plumb/engine/plan"
 	"plumb/hcl"
 	"plumb/store"
@@ -20,17 +21,18 @@ type session struct {
 	selected []bool
 	outside  []bool // needed by --from, but not to be run
 	scanner  *tree.Scanner
+	batch    *store.Batch // what a run reads of the project for the first time; nil for a plan
 }
 
 // open loads the pipeline, selects stages, pins images and makes the planner.
 // Nothing is decided yet.
 func (e *Engine) open(ctx context.Context, req Request, how pinning, ingest bool) (*session, error) {
-	p, err := e.load(req.Project)
+	l, err := e.load(req.Project)
 	if err != nil {
 		return nil, err
 	}
+	p, g := l.pipeline, l.shape.Graph()
 	s := &session{pipeline: p}
-	g := plan.New(plan.Config{Pipeline: p})
 	if s.selected, s.outside, err = choose(p, g, req); err != nil {
 		return nil, err
 	}
@@ -48,13 +50,60 @@ func (e *Engine) open(ctx context.Context, req Request, how pinning, ingest bool
 	for name, pin := range s.images {
 		digests[name], platforms[name] = pin.digest, pin.platform
 	}
+	var memory *plan.Memory
+	if ingest { // a run: what it finds is asked again; Plan and Why decide anew
+		s.batch = e.store.NewBatch()
+		memory = l.remembered(e.commits.Load(), e.sweeps.Load())
+	}
 	s.planner = plan.New(plan.Config{
-		Pipeline: p, Images: digests, Platforms: platforms, Isolation: e.cfg.Isolation, Forced: forced,
-		Sources: &sources{ctx: ctx, dir: req.Project.Dir, scanner: s.scanner, ingest: ingest, discard: discarded(p)},
+		Pipeline: p, Shape: l.shape, Memory: memory, Images: digests, Platforms: platforms, Isolation: e.cfg.Isolation, Forced: forced,
+		Sources: &sources{ctx: ctx, dir: req.Project.Dir, scanner: s.scanner, batch: s.batch, discard: discarded(p)},
 		Records: &records{store: e.store, project: req.Project.Dir},
 	})
 	return s, nil
 }
+
+// close lets go of what was not committed.
+func (s *session) close() error {
+	if s.batch == nil {
+		return nil
+	}
+	return s.batch.Close()
+}
+
+// ingest makes the project's part of what will run present in the store, in one
+// commit, so that a stage reads what was hashed however the project changes
+// meanwhile. A hit needs nothing: its inputs were kept when it ran.
+func (s *session) ingest(ctx context.Context, st *store.Store) error {
+	for i := range s.pipeline.Stages {
+		if v := s.planner.Decision(i).Verdict; !s.selected[i] || v != plan.Execute && v != plan.Pending {
+			continue
+		}
+		paths, err := s.planner.ProjectInputs(i)
+		if err != nil {
+			return err
+		}
+		for _, p := range paths {
+			now, err := s.scanner.IngestInto(ctx, p.Project, s.batch)
+			if err != nil {
+				return &plan.InputError{Path: p.Project, Range: p.Range, Err: err}
+			}
+			if now != p.Artifact {
+				return errMoved
+			}
+		}
+	}
+	if s.batch.Empty() {
+		return nil
+	}
+	if err := st.Commit(ctx, s.batch); err != nil {
+		return fmt.Errorf("keeping the inputs: %w", err)
+	}
+	return nil
+}
+
+// errMoved says that a file changed between planning and taking it into the store.
+var errMoved = errors.New("the project changes while it is read")
 
 // withInputs adds what is wrong with the pipeline's inputs to what is wrong with
 // its images, so that all is told at once.
@@ -98,21 +147,21 @@ func (s *session) placed(dir string, err error) error {
 	return err
 }
 
-// sources gives the planner the project's files: hashed only, or for a run also
-// put into the store, so that what a stage reads is what was hashed.
+// sources gives the planner the project's files. For a run, what has to be read is
+// put into a batch on the way.
 type sources struct {
 	ctx     context.Context
 	dir     string
 	scanner *tree.Scanner
-	ingest  bool
+	batch   *store.Batch
 	discard map[string]bool // paths of sources with keep = false
 }
 
 func (s *sources) Scan(path string) (store.Artifact, error) {
-	if s.ingest && !s.discard[path] {
-		return s.scanner.Ingest(s.ctx, path)
+	if s.batch == nil || s.discard[path] {
+		return s.scanner.Scan(s.ctx, path)
 	}
-	return s.scanner.Scan(s.ctx, path)
+	return s.scanner.ScanInto(s.ctx, path, s.batch)
 }
 
 func (s *sources) Glob(pattern string) ([]string, error) { return hcl.Glob(s.dir, pattern) }
@@ -185,8 +234,7 @@ const earlierLimit = 8
 
 // choose marks the stages that a request is about. outside marks those that are
 // needed only as what --from starts from.
-func choose(p *hcl.Pipeline, pl *plan.Planner, req Request) (selected, outside []bool, err error) {
-	g := pl.Graph()
+func choose(p *hcl.Pipeline, g *graph.Graph, req Request) (selected, outside []bool, err error) {
 	targets, err := stagesNamed(p, append(append([]string(nil), req.Targets...), req.Until...))
 	if err != nil {
 		return nil, nil, err
@@ -246,14 +294,14 @@ func stageHint(p *hcl.Pipeline, name string) string {
 	return "plumb plan lists the stages"
 }
 
-func forcedStages(p *hcl.Pipeline, pl *plan.Planner, names []string) (map[string]bool, error) {
+func forcedStages(p *hcl.Pipeline, g *graph.Graph, names []string) (map[string]bool, error) {
 	idx, err := stagesNamed(p, names)
 	if err != nil {
 		return nil, err
 	}
 	out := map[string]bool{}
 	for _, i := range idx {
-		out[pl.Graph().Name(i)] = true
+		out[g.Name(i)] = true
 	}
 	return out, nil
 }

@@ -105,7 +105,7 @@ func (ev *evaluation) claim(b *hclsyntax.Block) bool {
 	}
 	if first, taken := names[key]; taken {
 		ev.report(b.DefRange(), "Duplicate name",
-			fmt.Sprintf("%s is declared already, on line %d of %s.", what, first.Start.Line, first.Filename), "")
+			fmt.Sprintf("%s is declared already, on line %d of %s.", what, first.Start.Line, first.Filename), "keep one of them, or rename one")
 		return false
 	}
 	names[key] = b.DefRange()

@@ -56,7 +56,20 @@ func (s *scope) to(v cty.Value, want cty.Type, r hashi.Range, what string) (cty.
 }
 
 func (s *scope) wrongType(r hashi.Range, what string, want cty.Type, got string) {
-	s.ev.report(r, "Wrong type", fmt.Sprintf("The %s must be %s, %s.", what, article(want), got), "")
+	s.ev.report(r, "Wrong type", fmt.Sprintf("The %s must be %s, %s.", what, article(want), got), typeHint(want))
+}
+
+// typeHint shows how a value of a type is written.
+func typeHint(want cty.Type) string {
+	switch want {
+	case cty.Number:
+		return "write a number without quotes, such as 42"
+	case cty.Bool:
+		return "write true or false, without quotes"
+	case cty.String:
+		return "join(\",\", list) makes text of a list, jsonencode(value) of anything"
+	}
+	return ""
 }
 
 func article(t cty.Type) string {

@@ -64,7 +64,7 @@ func (s *scope) computedEntries(e hclsyntax.Expression, a allowance, what string
 	}
 	if _, ref := asReference(v); ref || !v.Type().IsObjectType() && !v.Type().IsMapType() {
 		s.ev.report(e.Range(), "Wrong type",
-			fmt.Sprintf("The %s must be an object such as { name = value }, not %s.", what, v.Type().FriendlyName()), "")
+			fmt.Sprintf("The %s must be an object such as { name = value }, not %s.", what, v.Type().FriendlyName()), fmt.Sprintf("write %s = { NAME = … }", what))
 		return nil, false
 	}
 	var found []entry
@@ -122,7 +122,7 @@ func (s *scope) computedElements(e hclsyntax.Expression, a allowance, what strin
 	}
 	t := v.Type()
 	if !t.IsTupleType() && !t.IsListType() && !t.IsSetType() {
-		s.ev.report(e.Range(), "Wrong type", fmt.Sprintf("The %s must be a list, not %s.", what, friendly(v)), "")
+		s.ev.report(e.Range(), "Wrong type", fmt.Sprintf("The %s must be a list, not %s.", what, friendly(v)), "put it in brackets: "+what+" = […]")
 		return nil, false
 	}
 	var found []entry

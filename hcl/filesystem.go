@@ -14,27 +14,44 @@ import (
 
 // Check compares a pipeline with the files of its project: every path it reads
 // exists, stays in the project when symbolic links are followed, and every
-// pattern matches something. It reads names, no contents.
+// pattern matches something, and so does what lies in its directories. It reads
+// names, no contents.
 func Check(dir string, p *Pipeline) Diagnostics {
 	c := &projectCheck{dir: dir, plain: map[string]bool{}, seen: map[string]bool{}}
 	defer c.close()
+	made := newPathIndex(len(p.Stages)) // an input made by a stage is a mistake that was reported
+	for i := range p.Stages {
+		for _, out := range p.Stages[i].Outputs {
+			made.add(out.Path, i)
+		}
+	}
 	for _, s := range p.Sources {
-		c.one(s.Path, s.Glob, s.PathRange, fmt.Sprintf("Source %s", quoted(s.Name)))
+		c.one(s.Path, s.Glob, reader{s.PathRange, "source", s.Name})
 	}
 	for i := range p.Stages {
 		for _, in := range p.Stages[i].Inputs {
-			if in.Kind == InputPath {
-				c.one(in.Path, in.Glob, in.Range, fmt.Sprintf("Stage %s", quoted(p.Stages[i].Name)))
+			if _, made := made.container(in.Path); in.Kind == InputPath && !made {
+				c.one(in.Path, in.Glob, reader{in.Range, "stage", p.Stages[i].Block})
 			}
 		}
 	}
 	for _, image := range p.Images {
 		if image.Archive != "" {
-			c.one(image.Archive, false, image.LocatorRange, fmt.Sprintf("Image %s", quoted(image.Name)))
+			c.one(image.Archive, false, reader{image.LocatorRange, "image", image.Name})
 		}
 	}
 	return c.finish()
 }
+
+// reader is the block that reads a path, and where it says so.
+type reader struct {
+	at         Range
+	kind, name string
+}
+
+func (r reader) String() string { return capitalised(r.context()) }
+
+func (r reader) context() string { return r.kind + " " + quoted(r.name) }
 
 // projectCheck looks at each path once, however many stages read it.
 type projectCheck struct {
@@ -51,27 +68,30 @@ func (c *projectCheck) close() {
 	}
 }
 
-func (c *projectCheck) one(p string, glob bool, at Range, who string) {
+func (c *projectCheck) one(p string, glob bool, who reader) {
 	if c.seen[p] {
 		return
 	}
 	c.seen[p] = true
 	if glob {
-		c.pattern(p, at, who)
+		c.pattern(p, who)
 		return
 	}
-	c.follow(p, at, who)
+	c.follow(p, who)
 }
 
-func (c *projectCheck) report(at Range, summary, detail, hint string) {
-	c.diags = append(c.diags, Diagnostic{Severity: SeverityError, Summary: summary, Detail: detail, Hint: hint, Subject: at})
+func (c *projectCheck) report(who reader, summary, detail, hint string) {
+	c.diags = append(c.diags, Diagnostic{Severity: SeverityError, Summary: summary, Detail: detail, Hint: hint, Context: who.context(), Subject: who.at})
 }
 
 // follow finds out what a path leads to. The usual case, a file in directories
 // that are no links, costs one lstat.
-func (c *projectCheck) follow(p string, at Range, who string) {
+func (c *projectCheck) follow(p string, who reader) {
 	info, err := os.Lstat(filepath.Join(c.dir, filepath.FromSlash(p)))
 	if err == nil && info.Mode()&fs.ModeSymlink == 0 && c.isPlain(path.Dir(p)) {
+		if info.IsDir() {
+			c.links(p, who)
+		}
 		return
 	}
 	if err == nil {
@@ -80,13 +100,36 @@ func (c *projectCheck) follow(p string, at Range, who string) {
 	switch {
 	case err == nil:
 	case errors.Is(err, errOutside):
-		c.report(at, "Link leaves the project",
+		c.report(who, "Link leaves the project",
 			fmt.Sprintf("%s reads %s, which leads out of the project through a symbolic link.", who, quoted(p)),
 			"put the data into the project, or link inside of it")
 	case errors.Is(err, fs.ErrNotExist):
-		c.report(at, "Input does not exist", fmt.Sprintf("%s reads %s, which is not there.", who, quoted(p)), c.nearby(p))
+		c.report(who, "Input does not exist", fmt.Sprintf("%s reads %s, which is not there.", who, quoted(p)), c.nearby(p))
 	default:
-		c.report(at, "Input cannot be read", fmt.Sprintf("%s reads %s: %s.", who, quoted(p), reasonOf(err)), "")
+		c.report(who, "Input cannot be read", fmt.Sprintf("%s reads %s: %s.", who, quoted(p), reasonOf(err)), "make it readable for the user who runs plumb")
+	}
+}
+
+// links finds links in a directory that lead out of the project.
+func (c *projectCheck) links(dir string, who reader) {
+	root := filepath.Join(c.dir, filepath.FromSlash(dir))
+	err := filepath.WalkDir(root, func(name string, e fs.DirEntry, err error) error {
+		if err != nil || e.Type()&fs.ModeSymlink == 0 {
+			return err
+		}
+		rel, err := filepath.Rel(c.dir, name)
+		if err != nil {
+			return err
+		}
+		if rel = filepath.ToSlash(rel); errors.Is(c.resolve(rel), errOutside) {
+			c.report(who, "Link leaves the project",
+				fmt.Sprintf("%s reads %s, in which %s leads out of the project through a symbolic link.", who, quoted(dir), quoted(rel)),
+				"put the data into the project, or link inside of it")
+		}
+		return nil
+	})
+	if err != nil {
+		c.report(who, "Input cannot be read", fmt.Sprintf("%s reads %s: %s.", who, quoted(dir), reasonOf(err)), "make it readable for the user who runs plumb")
 	}
 }
 
@@ -126,30 +169,34 @@ func (c *projectCheck) resolve(p string) error {
 	return nil
 }
 
-// nearby proposes the name in the same directory that is closest.
+// nearby proposes the name in the same directory that is closest, or says what to
+// do without.
 func (c *projectCheck) nearby(p string) string {
 	entries, err := os.ReadDir(filepath.Join(c.dir, filepath.FromSlash(path.Dir(p))))
 	if err != nil {
-		return "" // the directory is missing too: there is nothing to propose
+		return "put it there, or correct the path: its directory is missing too"
 	}
 	var names []string
 	for _, e := range entries {
 		names = append(names, path.Join(path.Dir(p), e.Name()))
 	}
-	return didYouMean(p, names, "%q")
+	if hint := didYouMean(p, names, "%q"); hint != "" {
+		return hint
+	}
+	return "put it there, or correct the path, which is relative to the project's directory"
 }
 
-func (c *projectCheck) pattern(p string, at Range, who string) {
+func (c *projectCheck) pattern(p string, who reader) {
 	names, err := c.glob(p)
 	switch {
 	case err != nil:
-		c.report(at, "Bad pattern", fmt.Sprintf("%s reads %s: %s.", who, quoted(p), reasonOf(err)), "")
+		c.report(who, "Bad pattern", fmt.Sprintf("%s reads %s: %s.", who, quoted(p), reasonOf(err)), "")
 	case len(names) == 0:
-		c.report(at, "Pattern matches nothing", fmt.Sprintf("%s reads %s, and no file of the project matches.", who, quoted(p)),
+		c.report(who, "Pattern matches nothing", fmt.Sprintf("%s reads %s, and no file of the project matches.", who, quoted(p)),
 			"* stays inside of one directory, ** goes through all below")
 	}
 	for _, name := range names {
-		c.one(name, false, at, who)
+		c.one(name, false, who)
 	}
 }
 

@@ -49,7 +49,7 @@ func ParamEnviron(environ []string) map[string]string {
 }
 
 // Load reads and evaluates the pipeline of one directory. The pipeline is nil
-// when a diagnostic is an error.
+// when nothing could be evaluated; see Evaluate.
 func Load(dir string, opts Options) (*Pipeline, Diagnostics) {
 	files, diags := ReadFiles(dir)
 	if diags.HasErrors() {
@@ -83,7 +83,7 @@ func ReadFiles(dir string) ([]File, Diagnostics) {
 		return nil, Diagnostics{{
 			Severity: SeverityError, Summary: "No pipeline here",
 			Detail: fmt.Sprintf("There is no %s in the directory %q.", MainFile, dir),
-			Hint:   "make one with `plumb init`, or say where the project is with -C DIR",
+			Hint:   "write one, or say where the project is with -C DIR",
 		}}
 	}
 	return files, nil
@@ -98,8 +98,9 @@ func unreadable(name string, err error) Diagnostics {
 
 // Evaluate turns files into a pipeline. It depends on its arguments alone, except
 // that the functions file and fileset read below dir: what they saw is listed in
-// Pipeline.Reads. All that is wrong is reported at once, sorted; the pipeline is
-// nil when any of it is an error.
+// Pipeline.Reads. All that is wrong is reported at once, sorted. When any of it is
+// an error the pipeline is what could be evaluated, and good for nothing but Check:
+// what is missing from the project can so be said together with what is wrong.
 func Evaluate(dir string, files []File, opts Options) (*Pipeline, Diagnostics) {
 	ev := &evaluation{opts: opts, sources: map[string][]byte{}, reads: newRecorder(dir)}
 	defer ev.reads.close()
@@ -108,9 +109,6 @@ func Evaluate(dir string, files []File, opts Options) (*Pipeline, Diagnostics) {
 		ev.run(bodies)
 	}
 	diags := ev.finish(bodies)
-	if diags.HasErrors() {
-		return nil, diags
-	}
 	p := ev.pipeline // a copy: a pointer into ev would keep all syntax trees alive
 	return &p, diags
 }

@@ -44,7 +44,7 @@ func TestLoadReadsAllFiles(t *testing.T) {
 
 func TestLoadWithoutPipeline(t *testing.T) {
 	_, diags := Load(project(t, map[string]string{"x.plumb.hcl": ""}), Options{})
-	if len(diags) != 1 || diags[0].Summary != "No pipeline here" || !strings.Contains(diags[0].Hint, "plumb init") {
+	if len(diags) != 1 || diags[0].Summary != "No pipeline here" || !strings.Contains(diags[0].Hint, "-C DIR") {
 		t.Errorf("got %s", rendered(diags))
 	}
 }

@@ -140,7 +140,12 @@ func (s *scope) writtenPath(raw string, r hashi.Range) (clean string, dir, ok bo
 	switch {
 	case problem != nil && problem.summary == "Path leaves the project":
 		s.ev.report(r, "Output outside the sandbox",
-			fmt.Sprintf("The path %s contains \"..\". A stage writes below its working directory only.", quoted(raw)), "")
+			fmt.Sprintf("The path %s contains \"..\". A stage writes below its working directory only.", quoted(raw)),
+			"write it below the working directory, and use export to put it elsewhere in the project")
+	case problem != nil && (problem.summary == "Absolute path" || problem.summary == "Path is the whole project"):
+		s.ev.report(r, problem.summary,
+			fmt.Sprintf("The path %s is not below the working directory. A stage writes below its working directory only.", quoted(raw)),
+			"name a file, or a directory with a slash at its end, relative to the working directory")
 	case problem != nil:
 		s.ev.reportPath(r, problem)
 	case isGlob(clean):

@@ -108,7 +108,7 @@ func (ev *evaluation) setDefault(p *paramBlock, attr *hclsyntax.Attribute) {
 	out, err := convert.Convert(v, p.want)
 	if err != nil {
 		ev.report(attr.Expr.Range(), "Wrong type",
-			fmt.Sprintf("The default of param %s does not fit its type %s: %s.", quoted(p.name), typeexpr.TypeString(p.want), err), "")
+			fmt.Sprintf("The default of param %s does not fit its type %s: %s.", quoted(p.name), typeexpr.TypeString(p.want), err), "change the default, or the type")
 		out = cty.DynamicVal
 	}
 	p.value = out
@@ -226,7 +226,7 @@ func (ev *evaluation) settle(p *paramBlock, g given) {
 				shown = "the value"
 			}
 			ev.reportRange(at, "Wrong type",
-				fmt.Sprintf("Param %s must be %s; %s from the %s is not: %s.", quoted(p.name), typeexpr.TypeString(p.want), shown, g.origin, withoutValue(err, p.sensitive)), "")
+				fmt.Sprintf("Param %s must be %s; %s from the %s is not: %s.", quoted(p.name), typeexpr.TypeString(p.want), shown, g.origin, withoutValue(err, p.sensitive)), fmt.Sprintf("give it a value of type %s", typeexpr.TypeString(p.want)))
 			v = cty.DynamicVal
 		}
 		p.value = v
@@ -304,7 +304,11 @@ func (ev *evaluation) validateOne(p *paramBlock, body *hclsyntax.Body) {
 	if !p.sensitive {
 		detail += fmt.Sprintf(" The value is %s, from the %s.", canonicalJSON(p.value), p.origin)
 	}
-	ev.report(r, "Validation failed", detail, "")
+	hint := fmt.Sprintf("change the default, or give --param %s=VALUE", p.name)
+	if p.origin != "default" {
+		hint = "give another value there"
+	}
+	ev.report(r, "Validation failed", detail, hint)
 }
 
 // sentence ends a user's message with a stop.

@@ -83,20 +83,22 @@ func TestParamMistakes(t *testing.T) {
 		opts Options
 		want Diagnostic // Detail is what it must contain
 	}{
-		{"unknown on the command line", Options{Params: map[string]string{"m": "1"}},
-			Diagnostic{Summary: "Unknown param", Detail: `"m"`, Hint: "did you mean n?"}},
+		{"unknown on the command line", Options{Params: map[string]string{"nn": "1"}},
+			Diagnostic{Summary: "Unknown param", Detail: `"nn"`, Hint: "did you mean n?"}},
+		{"one letter is not another", Options{Params: map[string]string{"m": "1"}},
+			Diagnostic{Summary: "Unknown param", Detail: `"m"`}},
 		{"unknown in a file", Options{ParamFiles: []File{{"p.json", []byte("{\n  \"lst\": 1\n}")}}},
 			Diagnostic{Summary: "Unknown param", Detail: `"lst"`, Hint: "did you mean list?", Subject: Range{File: "p.json", Start: Pos{2, 3, 4}}}},
 		{"wrong type on the command line", Options{Params: map[string]string{"n": "many"}},
-			Diagnostic{Summary: "Wrong type", Detail: `"many" from the command line`, Subject: Range{File: MainFile, Start: Pos{2, 1, 1}}}},
+			Diagnostic{Summary: "Wrong type", Detail: `"many" from the command line`, Hint: "give it a value of type number", Subject: Range{File: MainFile, Start: Pos{2, 1, 1}}}},
 		{"wrong type of a sensitive one", Options{Params: map[string]string{"secret": "many"}},
-			Diagnostic{Summary: "Wrong type", Detail: "the value from the command line", Subject: Range{File: MainFile, Start: Pos{10, 1, 205}}}},
+			Diagnostic{Summary: "Wrong type", Detail: "the value from the command line", Hint: "give it a value of type number", Subject: Range{File: MainFile, Start: Pos{10, 1, 205}}}},
 		{"wrong type in a file", Options{ParamFiles: []File{{"p.hcl", []byte("n = [1]")}}},
-			Diagnostic{Summary: "Wrong type", Detail: "file p.hcl", Subject: Range{File: "p.hcl", Start: Pos{1, 5, 4}}}},
+			Diagnostic{Summary: "Wrong type", Detail: "file p.hcl", Hint: "give it a value of type number", Subject: Range{File: "p.hcl", Start: Pos{1, 5, 4}}}},
 		{"broken file", Options{ParamFiles: []File{{"p.hcl", []byte("n = ")}}},
 			Diagnostic{Summary: "Missing expression", Detail: "expression", Subject: Range{File: "p.hcl", Start: Pos{1, 5, 4}}}},
-		{"unknown profile", Options{Profile: "q"},
-			Diagnostic{Summary: "Unknown profile", Detail: `"q"`, Hint: "did you mean --profile p?"}},
+		{"unknown profile", Options{Profile: "pp"},
+			Diagnostic{Summary: "Unknown profile", Detail: `"pp"`, Hint: "did you mean --profile p?"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -77,10 +77,7 @@ func TestInvalidPipelines(t *testing.T) {
 	for _, name := range pipelineFiles(t, "invalid") {
 		t.Run(filepath.Base(name), func(t *testing.T) {
 			src := readFile(t, name)
-			p, diags := Evaluate(filepath.Join(pipelinesDir, "project"), []File{{MainFile, src}}, Options{Version: "1.2.3"})
-			if p != nil {
-				t.Error("a pipeline came out")
-			}
+			_, diags := Evaluate(filepath.Join(pipelinesDir, "project"), []File{{MainFile, src}}, Options{Version: "1.2.3"})
 			want, got := expected(src), found(diags)
 			sortExpectations(want)
 			sortExpectations(got)

@@ -38,10 +38,10 @@ func parseSize(text string) (int64, error) {
 // wholeBytes checks that a size is a positive number of bytes.
 func wholeBytes(n float64) (int64, error) {
 	if math.IsNaN(n) || n >= math.MaxInt64 {
-		return 0, fmt.Errorf("size is too large")
+		return 0, fmt.Errorf("the size is too large")
 	}
 	if n < 1 {
-		return 0, fmt.Errorf("size must be at least one byte")
+		return 0, fmt.Errorf("the size is less than one byte")
 	}
 	return int64(n), nil
 }

@@ -92,12 +92,13 @@ func (ev *evaluation) reportSyntax(d *hashi.Diagnostic) {
 	if d.Subject != nil {
 		subject = rangeOf(*d.Subject)
 	}
-	hint := ""
+	summary, hint := d.Summary, ""
 	if m := shellExpansion.FindString(ev.lineOf(subject)); m != "" {
+		summary = "Shell expansion in braces"
 		hint = fmt.Sprintf("an expansion that the shell is to do is written with two dollar signs: $%s", m)
 	}
 	ev.diags = append(ev.diags, Diagnostic{
-		Severity: SeverityError, Summary: d.Summary, Detail: d.Detail, Hint: hint, Subject: subject,
+		Severity: SeverityError, Summary: summary, Detail: d.Detail, Hint: hint, Subject: subject,
 	})
 }
 

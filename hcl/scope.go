@@ -151,7 +151,7 @@ func (s *scope) named(t hashi.Traversal, permitted bool) (string, bool) {
 	if !s.ev.isDeclared(kind, name) {
 		s.ev.report(t.SourceRange(), "Unknown "+kind,
 			fmt.Sprintf("There is no %s %s. Declared: %s.", kind, quoted(name), listed(s.ev.declared(kind))),
-			s.ev.propose(kind, name, kind+".%s"))
+			cmpOr(s.ev.propose(kind, name, kind+".%s"), fmt.Sprintf("declare it with a block: %s %s { … }", kind, quoted(name))))
 		return "", false
 	}
 	return name, true

@@ -165,12 +165,12 @@ source "empty" { path = "data/*.parquet" }
 stage "a" {
   image   = image.sh
   command = "true"
-  inputs  = [source.here, "src", "inner", "out", "way/secret"]
+  inputs  = [source.here, "src", "inner", "out", "way/secret", "tree"]
 }
 `,
-		"data/wine.csv": "", "src/a.py": "",
+		"data/wine.csv": "", "src/a.py": "", "tree/deep/file": "",
 	})
-	for name, target := range map[string]string{"inner": "data/wine.csv", "out": filepath.Join(outside, "secret"), "way": outside} {
+	for name, target := range map[string]string{"inner": "data/wine.csv", "out": filepath.Join(outside, "secret"), "way": outside, "tree/deep/inner": "../../src", "tree/deep/out": outside} {
 		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
@@ -182,10 +182,13 @@ stage "a" {
 	diags = Check(dir, p)
 	want := []expectation{
 		{2, "Input does not exist"}, {4, "Input does not exist"}, {6, "Pattern matches nothing"},
-		{10, "Link leaves the project"}, {10, "Link leaves the project"},
+		{10, "Link leaves the project"}, {10, "Link leaves the project"}, {10, "Link leaves the project"},
 	}
 	if diff := cmp.Diff(want, found(diags)); diff != "" {
 		t.Errorf("diagnostics (-want +got):\n%s%s", diff, rendered(diags))
+	}
+	if last := diags[len(diags)-1]; !strings.Contains(last.Detail, `"tree/deep/out"`) || last.Context != `stage "a"` {
+		t.Errorf("got %s", rendered(diags[len(diags)-1:]))
 	}
 	if diags[1].Hint != `did you mean "data/wine.csv"?` || !strings.Contains(diags[1].Snippet, "wnie") {
 		t.Errorf("got %s", rendered(diags[1:2]))

@@ -18,7 +18,8 @@ func suggest(given string, known []string) string {
 		if abs(len(name)-len(given)) >= distance {
 			continue
 		}
-		if n := editDistance(given, name); n < distance {
+		// Among several, a name of which no letter is left was not meant: b is not a.
+		if n := editDistance(given, name); n < distance && (n < max(len(given), len(name)) || len(known) == 1) {
 			best, distance = name, n
 		}
 	}

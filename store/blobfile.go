@@ -73,9 +73,9 @@ func (w *writeback) Write(p []byte) (int, error) {
 // Put takes what r gives into the batch.
 func (b *Batch) Put(r io.Reader, exec bool) (Artifact, error) {
 	first := make([]byte, SmallBlob+1)
-	n, err := io.ReadFull(r, first)
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return b.putSmall(first[:n], exec), nil
+	n, err := readFull(r, first)
+	if errors.Is(err, io.EOF) {
+		return b.putSmall(bytes.Clone(first[:n]), exec), nil // the batch keeps no more than it needs
 	}
 	if err != nil {
 		return Artifact{}, fmt.Errorf("reading content: %w", err)

@@ -57,7 +57,7 @@ func (s *Store) PutCache(name string, data []byte) error {
 	return nil
 }
 
-// dropCaches deletes the caches that were not put for longer than age.
+// dropCaches calls drop for every cache.
 func (s *Store) dropCaches(drop func(path string, fi os.FileInfo) error) error {
 	entries, err := os.ReadDir(s.path("cache"))
 	if err != nil {

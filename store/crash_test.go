@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -115,13 +116,13 @@ func crash(t *testing.T, dir string, round int, after time.Duration) (said []Key
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	timer := time.AfterFunc(after, func() {
-		if err := cmd.Process.Kill(); err != nil {
-			t.Errorf("killing: %v", err)
-		}
+	kill := sync.OnceFunc(func() {
+		time.AfterFunc(after, func() { _ = cmd.Process.Kill() }) // how it ended is looked at below
 	})
-	defer timer.Stop()
-	for lines := bufio.NewScanner(out); lines.Scan(); {
+	if round < 5 { // also while it opens the store
+		kill()
+	}
+	for lines := bufio.NewScanner(out); lines.Scan(); kill() {
 		d, err := ParseDigest(digestPrefix + lines.Text())
 		if err != nil {
 			break // cut off by the kill
@@ -133,6 +134,35 @@ func crash(t *testing.T, dir string, round int, after time.Duration) (said []Key
 		t.Fatalf("the process ended by itself: %v", err)
 	}
 	return said
+}
+
+// What a kill leaves of a log that was being made or deleted does not keep the
+// store from opening.
+func TestEmptyLogs(t *testing.T) {
+	for _, name := range []string{"00009.mem", "000009.vlog"} {
+		for _, readOnly := range []bool{false, true} {
+			dir := t.TempDir()
+			s := openStore(t, dir, Options{})
+			if err := s.PutRun(&Run{ID: "r"}); err != nil {
+				t.Fatal(err)
+			}
+			closeStore(t, s)
+			logs := []string{name}
+			if readOnly { // a killed writer leaves a memtable's log in any case
+				logs = append(logs, "00010.mem")
+			}
+			for _, l := range logs {
+				if err := os.WriteFile(s.path("meta", l), nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s = openStore(t, dir, Options{ReadOnly: readOnly})
+			if r, err := s.Run("r"); err != nil || r.ID != "r" {
+				t.Errorf("%s, read-only %v: %v", name, readOnly, err)
+			}
+			closeStore(t, s)
+		}
+	}
 }
 
 func checkAll(t *testing.T, s *Store, said []Key) {

@@ -11,6 +11,7 @@ import (
 // one loop the copy out of the page cache comes on top.
 
 const (
+	hashFirst   = 32 << 10 // a file that ends within this is hashed without a goroutine
 	hashBuffer  = 512 << 10
 	hashBuffers = 3
 )
@@ -23,14 +24,28 @@ type chunk struct {
 // hashStream gives the digest and length of r, writing what it reads to w unless
 // that is nil.
 func hashStream(r io.Reader, w io.Writer) (Digest, int64, error) {
+	h := sha256.New()
+	first := make([]byte, hashFirst)
+	n, err := readFull(r, first)
+	if n > 0 && w != nil {
+		if _, werr := w.Write(first[:n]); werr != nil {
+			return Digest{}, 0, werr
+		}
+	}
+	h.Write(first[:n])
+	size := int64(n)
+	if errors.Is(err, io.EOF) {
+		return Digest(h.Sum(nil)), size, nil
+	}
+	if err != nil {
+		return Digest{}, 0, err
+	}
 	full := make(chan chunk, hashBuffers)
 	free := make(chan []byte, hashBuffers)
 	for range hashBuffers {
-		free <- nil // made when first used: most files need one
+		free <- nil // made when first used: few files need all
 	}
 	go pump(r, w, free, full)
-	h := sha256.New()
-	var size int64
 	for c := range full {
 		if c.err != nil {
 			return Digest{}, 0, c.err
@@ -50,19 +65,18 @@ func pump(r io.Reader, w io.Writer, free <-chan []byte, full chan<- chunk) {
 		if b == nil {
 			b = make([]byte, hashBuffer)
 		}
-		n, err := io.ReadFull(r, b)
+		n, err := readFull(r, b)
 		if n > 0 && w != nil {
 			if _, werr := w.Write(b[:n]); werr != nil {
 				full <- chunk{err: werr}
 				return
 			}
 		}
-		end := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 		if n > 0 {
 			full <- chunk{b: b[:n]}
 		}
 		if err != nil {
-			if !end {
+			if !errors.Is(err, io.EOF) {
 				full <- chunk{err: err}
 			}
 			return
@@ -70,27 +84,14 @@ func pump(r io.Reader, w io.Writer, free <-chan []byte, full chan<- chunk) {
 	}
 }
 
+// readFull fills b; at the end of r it gives what there is and io.EOF.
+func readFull(r io.Reader, b []byte) (int, error) {
+	n, err := io.ReadFull(r, b)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = io.EOF
+	}
+	return n, err
+}
+
 // SumReader gives the digest and length of what r holds.
-func SumReader(r io.Reader) (Digest, int64, error) {
-	first := make([]byte, SmallBlob+1)
-	n, err := io.ReadFull(r, first)
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return Sum(first[:n]), int64(n), nil
-	}
-	if err != nil {
-		return Digest{}, 0, err
-	}
-	return hashStream(io.MultiReader(&bytesOnce{first[:n]}, r), nil)
-}
-
-// bytesOnce is a reader of bytes that MultiReader passes in one piece.
-type bytesOnce struct{ b []byte }
-
-func (o *bytesOnce) Read(p []byte) (int, error) {
-	if len(o.b) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(p, o.b)
-	o.b = o.b[n:]
-	return n, nil
-}
+func SumReader(r io.Reader) (Digest, int64, error) { return hashStream(r, nil) }

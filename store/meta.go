@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -78,7 +79,33 @@ func openMeta(dir string, readOnly bool, log *slog.Logger) (*badger.DB, error) {
 	o.BlockCacheSize = 0
 	o.NumCompactors = 2
 	o.NumGoroutines = 2
+	if !readOnly {
+		if err := dropEmptyLogs(dir); err != nil {
+			return nil, err
+		}
+	}
 	return badger.Open(o)
+}
+
+// dropEmptyLogs deletes the logs of length zero, which hold nothing: one killed
+// between making a log and giving it its size, or between emptying and deleting
+// it, leaves such a file, and Badger does not open a directory that has one.
+func dropEmptyLogs(dir string) error {
+	for _, pattern := range []string{"*.mem", "*.vlog"} {
+		logs, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			return err
+		}
+		for _, path := range logs {
+			if size, ok := fileSize(path); !ok || size > 0 {
+				continue
+			}
+			if err := os.Remove(path); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // unfinished reports whether Badger's last writer was killed: it left a log of

@@ -44,6 +44,11 @@ func closeStore(t testing.TB, s *Store) {
 	}
 }
 
+// cut shortens a file that is not writable.
+func cut(path string, size int64) error {
+	return errors.Join(os.Chmod(path, 0o600), os.Truncate(path, size))
+}
+
 // bytesOf makes n bytes that differ with seed and do not compress.
 func bytesOf(seed string, n int) []byte {
 	b := make([]byte, 0, n+32)
@@ -112,6 +117,9 @@ func TestBlobs(t *testing.T) {
 		{"largest small", SmallBlob, false},
 		{"smallest large", SmallBlob + 1, false},
 		{"large executable", SmallBlob + 1, true},
+		{"first buffer full", hashFirst, false},
+		{"second buffer begun", hashFirst + 1, false},
+		{"second buffer full", hashFirst + hashBuffer, false},
 		{"many buffers", 5*hashBuffer + 3, false},
 		{"synced at once", 2 * syncAtOnce, true},
 	} {
@@ -195,7 +203,7 @@ func TestPutMendsDamage(t *testing.T) {
 	data := bytesOf("large", 100_000)
 	a := mustPut(t, s, data, false)
 	path, _ := s.BlobFile(a)
-	if err := os.Truncate(path, 5); err != nil {
+	if err := cut(path, 5); err != nil {
 		t.Fatal(err)
 	}
 	if s.Check(a) == nil || s.Has(a) {
@@ -378,6 +386,11 @@ func TestLeftoversAreSwept(t *testing.T) {
 	}
 	old := s.path("placed", "another-boot", "d")
 	kept := s.path("placed", boot, "d")
+	t.Cleanup(func() {
+		if err := os.Chmod(kept, 0o700); err != nil {
+			t.Error(err)
+		}
+	})
 	for _, d := range []string{filepath.Join(tmp, "sub"), old, kept} {
 		if err := errors.Join(os.MkdirAll(d, 0o755), os.WriteFile(filepath.Join(d, "f"), nil, 0o444), os.Chmod(d, 0o555)); err != nil {
 			t.Fatal(err)

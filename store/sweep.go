@@ -232,8 +232,12 @@ func (g *gcRun) sweepDir(dir string) error {
 		if !g.p.DryRun {
 			// The guard is asked again under its lock: whoever finds the file
 			// from now on has to make it again.
-			if err := g.unlink(d, path); err != nil {
+			gone, err := g.unlink(d, path)
+			if err != nil {
 				return err
+			}
+			if !gone {
+				continue
 			}
 		}
 		g.report.Blobs++
@@ -242,13 +246,13 @@ func (g *gcRun) sweepDir(dir string) error {
 	return nil
 }
 
-func (g *gcRun) unlink(d Digest, path string) error {
+func (g *gcRun) unlink(d Digest, path string) (bool, error) {
 	g.s.guard.mu.Lock()
 	defer g.s.guard.mu.Unlock()
 	if _, ok := g.s.guard.recent[d]; ok || g.s.guard.blobs[d] > 0 {
-		return nil
+		return false, nil
 	}
-	return os.Remove(path)
+	return true, os.Remove(path)
 }
 
 func blobName(name string) (d Digest, ok bool) {

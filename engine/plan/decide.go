@@ -65,7 +65,7 @@ func decide(rec Records, st stageFacts, enc []byte) (Decision, error) {
 	}
 	if miss == nil {
 		d.Verdict, d.Record = Hit, r
-		d.Reasons = []Reason{{Kind: ReasonNone}}
+		d.Reasons = noReason
 		return d, nil
 	}
 	d.Reasons, err = explainMiss(rec, st, d, miss)

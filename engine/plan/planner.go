@@ -42,6 +42,8 @@ type Config struct {
 	Sources   Sources
 	Records   Records
 	Forced    map[string]bool // stage names
+	Shape     *Shape          // of the pipeline, nil to make it
+	Memory    *Memory         // hits of an earlier plan of the same pipeline, nil for none
 }
 
 // Resolved is an input with the place it comes from: Project is a path of the
@@ -58,12 +60,12 @@ type Resolved struct {
 // be called from several goroutines for different stages.
 type Planner struct {
 	cfg     Config
-	graph   *graph.Graph
-	index   map[string]int
+	shape   *Shape
 	params  map[string]hcl.Param
 	states  []state
 	discard map[string]bool // sources of which no bytes are kept
 	scans   sync.Map        // path → scanned
+	globs   sync.Map        // pattern → names
 }
 
 type state struct {
@@ -77,70 +79,28 @@ type state struct {
 
 // New makes a planner. The pipeline has been checked: names resolve, no cycles.
 func New(cfg Config) *Planner {
-	p := &Planner{cfg: cfg, index: map[string]int{}, params: map[string]hcl.Param{}, discard: map[string]bool{}}
+	p := &Planner{cfg: cfg, shape: cfg.Shape, params: map[string]hcl.Param{}, discard: map[string]bool{}}
+	if p.shape == nil {
+		p.shape = ShapeOf(cfg.Pipeline)
+	}
 	for _, src := range cfg.Pipeline.Sources {
 		p.discard[src.Name] = src.Discard
 	}
-	stages := cfg.Pipeline.Stages
-	p.states = make([]state, len(stages))
-	names := make([]string, len(stages))
-	for i := range stages {
-		names[i] = stages[i].Name
-		p.index[names[i]] = i
-	}
+	p.states = make([]state, len(cfg.Pipeline.Stages))
 	for _, v := range cfg.Pipeline.Params {
 		p.params[v.Name] = v
 	}
-	deps := make([][]int, len(stages))
-	for i := range stages {
-		for _, n := range Dependencies(&stages[i]) {
-			deps[i] = append(deps[i], p.index[n])
-		}
-	}
-	p.graph = graph.New(names, deps)
 	return p
 }
 
-// Dependencies names the stages that must be complete before s can start: the
-// producers of its inputs, the reporters of metrics it refers to, and after.
-func Dependencies(s *hcl.Stage) []string {
-	names := dataDependencies(s)
-	return append(names, s.After...)
-}
-
-func dataDependencies(s *hcl.Stage) []string {
-	var names []string
-	for i := range s.Inputs {
-		if s.Inputs[i].Kind == hcl.InputOutput {
-			names = append(names, s.Inputs[i].Stage)
-		}
-	}
-	expr := func(e *hcl.Expr) {
-		if e == nil {
-			return
-		}
-		for _, m := range e.Metrics {
-			names = append(names, m.Stage)
-		}
-	}
-	for i := range s.Command.Args {
-		expr(s.Command.Args[i].Expr)
-	}
-	for i := range s.Env {
-		expr(s.Env[i].Value.Expr)
-	}
-	expr(s.When)
-	return names
+// Index finds a stage by name.
+func (p *Planner) Index(name string) (int, bool) {
+	i, ok := p.shape.index[name]
+	return i, ok
 }
 
 // Graph is the pipeline's graph; node i is stage i of the pipeline.
-func (p *Planner) Graph() *graph.Graph { return p.graph }
-
-// Index finds a stage by name.
-func (p *Planner) Index(name string) (int, bool) {
-	i, ok := p.index[name]
-	return i, ok
-}
+func (p *Planner) Graph() *graph.Graph { return p.shape.graph }
 
 // Stage is the i-th stage's declaration.
 func (p *Planner) Stage(i int) *hcl.Stage { return &p.cfg.Pipeline.Stages[i] }
@@ -175,7 +135,7 @@ func (p *Planner) Hit(i int, r *store.Record) {
 // time, and stops at the first error.
 func (p *Planner) ConsiderAll(selected []bool) error {
 	const chunk = 32
-	for _, level := range p.graph.Levels() {
+	for _, level := range p.shape.graph.Levels() {
 		var wg sync.WaitGroup
 		var mu sync.Mutex
 		var first error
@@ -237,7 +197,7 @@ func (e *StageError) Error() string { return fmt.Sprintf("stage %q: %v", e.Stage
 func (e *StageError) Unwrap() error { return e.Err }
 
 func (p *Planner) consider(i int, s *hcl.Stage, st *state) (Decision, error) {
-	waiting, skipped := p.upstream(s)
+	waiting, skipped := p.upstream(i)
 	if skipped != "" {
 		return Decision{Verdict: Skip, Reasons: []Reason{{Kind: ReasonWhen, Name: skipped, Detail: fmt.Sprintf("stage %s is skipped", skipped)}}}, nil
 	}
@@ -253,11 +213,19 @@ func (p *Planner) consider(i int, s *hcl.Stage, st *state) (Decision, error) {
 	if _, ok := p.cfg.Images[s.Image]; !ok {
 		return Decision{Verdict: Execute, Reasons: []Reason{{Kind: ReasonImage, Name: s.Image, Detail: fmt.Sprintf("image %s is not pinned yet", s.Image)}}}, nil
 	}
+	if d, ok, err := p.recall(i, s, st); ok || err != nil {
+		return d, err
+	}
 	a, note, err := p.resolve(s, st)
 	if err != nil {
 		return Decision{}, err
 	}
-	return decide(p.cfg.Records, p.facts(s, note), a.Encode())
+	d, err := decide(p.cfg.Records, p.facts(s, note), a.Encode())
+	if err == nil && d.Verdict == Hit {
+		p.cfg.Memory.keep(i, a, st.inputs, d)
+		st.inputs, st.env, st.command = nil, nil, nil // only running it needs them
+	}
+	return d, err
 }
 
 // stageFacts is what a decision depends on besides the action.
@@ -303,18 +271,15 @@ func noteOf(s *hcl.Stage) Note {
 func passedName(param string) string { return "PLUMB_PARAM_" + param }
 
 // upstream says which producers have no result yet, or which one was skipped.
-func (p *Planner) upstream(s *hcl.Stage) (waiting []string, skipped string) {
-	seen := map[string]bool{}
-	for _, n := range dataDependencies(s) {
-		u := &p.states[p.index[n]]
+func (p *Planner) upstream(i int) (waiting []string, skipped string) {
+	for _, n := range p.shape.data[i] {
+		u := &p.states[n]
 		switch {
-		case seen[n]:
 		case u.known && u.decision.Verdict == Skip:
-			return nil, n
+			return nil, p.shape.graph.Name(n)
 		case u.record == nil:
-			waiting = append(waiting, n)
+			waiting = append(waiting, p.shape.graph.Name(n))
 		}
-		seen[n] = true
 	}
 	return waiting, ""
 }
@@ -333,7 +298,7 @@ func (p *Planner) pending(s *hcl.Stage, waiting []string) (Decision, error) {
 	}
 	verb := "will run"
 	for _, w := range waiting {
-		if p.states[p.index[w]].decision.Verdict == Pending {
+		if p.states[p.shape.index[w]].decision.Verdict == Pending {
 			verb = "may run"
 		}
 	}

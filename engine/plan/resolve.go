@@ -48,7 +48,7 @@ func (p *Planner) metrics(s *hcl.Stage) (map[hcl.MetricRef]float64, error) {
 	var out map[hcl.MetricRef]float64
 	for _, e := range expressions(s) {
 		for _, m := range e.Metrics {
-			rec := p.states[p.index[m.Stage]].record
+			rec := p.states[p.shape.index[m.Stage]].record
 			v, ok := rec.Metrics[m.Metric]
 			if !ok {
 				return nil, fmt.Errorf("stage %q reports no metric %q; it reports %s", m.Stage, m.Metric, listed(rec.Metrics))
@@ -193,6 +193,18 @@ func (p *Planner) scan(path string) (store.Artifact, error) {
 	return a, err
 }
 
+// glob lists what matches, once: a file that appears during a run is not of it.
+func (p *Planner) glob(pattern string) ([]string, error) {
+	if v, ok := p.globs.Load(pattern); ok {
+		return v.([]string), nil
+	}
+	names, err := p.cfg.Sources.Glob(pattern)
+	if err == nil {
+		p.globs.Store(pattern, names)
+	}
+	return names, err
+}
+
 // inputs resolves all inputs of a stage to artifacts, sorted by their place in
 // the workspace.
 func (p *Planner) inputs(s *hcl.Stage) ([]Resolved, error) {
@@ -234,7 +246,7 @@ func comparePaths(a, b string) int {
 }
 
 func (p *Planner) producedInput(in *hcl.Input) ([]Resolved, error) {
-	rec := p.states[p.index[in.Stage]].record
+	rec := p.states[p.shape.index[in.Stage]].record
 	for _, o := range rec.Outputs {
 		if o.Name == in.Output {
 			return []Resolved{{Input: Input{in.Target, o.Artifact}, Name: in.Name}}, nil
@@ -252,7 +264,7 @@ func (p *Planner) pathInput(in *hcl.Input, from, target string) ([]Resolved, err
 }
 
 func (p *Planner) globInput(in *hcl.Input) ([]Resolved, error) {
-	names, err := p.cfg.Sources.Glob(in.Path)
+	names, err := p.glob(in.Path)
 	if err == nil && len(names) == 0 {
 		err = errors.New("no file matches")
 	}
@@ -271,6 +283,41 @@ func (p *Planner) globInput(in *hcl.Input) ([]Resolved, error) {
 			return nil, err
 		}
 		out = append(out, one...)
+	}
+	return out, nil
+}
+
+// ProjectInput is a path of the project that a stage reads and that is to be kept.
+type ProjectInput struct {
+	Project  string
+	Artifact store.Artifact
+	Range    hcl.Range
+}
+
+// ProjectInputs lists what stage i reads from the project, also while its other
+// inputs are not known yet.
+func (p *Planner) ProjectInputs(i int) ([]ProjectInput, error) {
+	var out []ProjectInput
+	s := p.Stage(i)
+	for n := range s.Inputs {
+		in := &s.Inputs[n]
+		if in.Kind == hcl.InputOutput || in.Kind == hcl.InputSource && p.discard[in.Source] {
+			continue
+		}
+		names := []string{in.Path}
+		if in.Glob {
+			var err error
+			if names, err = p.glob(in.Path); err != nil {
+				return nil, &InputError{Path: in.Path, Range: in.Range, Err: err}
+			}
+		}
+		for _, name := range names {
+			a, err := p.scan(name)
+			if err != nil {
+				return nil, &InputError{Path: name, Range: in.Range, Err: err}
+			}
+			out = append(out, ProjectInput{name, a, in.Range})
+		}
 	}
 	return out, nil
 }

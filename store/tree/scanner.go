@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -86,14 +87,28 @@ func (sc *Scanner) Entries(ctx context.Context, rel string) ([]Entry, error) {
 // its content present in the store. A file that the store lacks is read once.
 func (sc *Scanner) Ingest(ctx context.Context, rel string) (store.Artifact, error) {
 	b := sc.st.NewBatch()
-	a, err := sc.ingest(ctx, rel, b)
+	a, err := sc.IngestInto(ctx, rel, b)
+	if err == nil && !b.Empty() {
+		err = sc.st.Commit(ctx, b)
+	}
 	if err = errors.Join(err, b.Close()); err != nil {
 		return store.Artifact{}, fmt.Errorf("taking %q into the store: %w", rel, err)
 	}
 	return a, nil
 }
 
-func (sc *Scanner) ingest(ctx context.Context, rel string, b *store.Batch) (store.Artifact, error) {
+// ScanInto is Scan that puts a file which it has to read anyway into the batch, so
+// that no byte is read twice. What is remembered is not looked for in the store.
+func (sc *Scanner) ScanInto(ctx context.Context, rel string, b *store.Batch) (store.Artifact, error) {
+	a, _, err := sc.look(ctx, rel, b)
+	if err != nil {
+		return store.Artifact{}, fmt.Errorf("hashing %q: %w", rel, err)
+	}
+	return a, nil
+}
+
+// IngestInto is Ingest for many paths with one commit, which is the caller's.
+func (sc *Scanner) IngestInto(ctx context.Context, rel string, b *store.Batch) (store.Artifact, error) {
 	a, entries, err := sc.look(ctx, rel, b)
 	if err != nil {
 		return a, err
@@ -105,21 +120,18 @@ func (sc *Scanner) ingest(ctx context.Context, rel string, b *store.Batch) (stor
 				return a, err
 			}
 		}
-		if b.Empty() {
-			return a, nil
-		}
-		return a, sc.st.Commit(ctx, b)
+		return a, nil
 	}
 	if b.Empty() && sc.st.Check(a) == nil {
 		sc.st.Has(store.Artifact{Kind: store.KindFile, Digest: a.Digest}) // safe from gc until it is leased
 		return a, nil
 	}
-	return a, sc.complete(ctx, rel, entries, b)
+	return a, sc.complete(rel, entries, b)
 }
 
 // complete adds the members of a directory that are remembered but not in the
 // store, and the manifest.
-func (sc *Scanner) complete(ctx context.Context, rel string, entries []Entry, b *store.Batch) error {
+func (sc *Scanner) complete(rel string, entries []Entry, b *store.Batch) error {
 	for i := range entries {
 		e := &entries[i]
 		if e.Kind != KindFile || b.Holds(e.Artifact()) || sc.st.Has(e.Artifact()) {
@@ -133,10 +145,8 @@ func (sc *Scanner) complete(ctx context.Context, rel string, entries []Entry, b 
 			return fmt.Errorf("%q: %w", e.Path, err)
 		}
 	}
-	if _, err := b.Put(strings.NewReader(string(Encode(entries))), false); err != nil {
-		return err
-	}
-	return sc.st.Commit(ctx, b)
+	_, err := b.Put(bytes.NewReader(Encode(entries)), false)
+	return err
 }
 
 // put reads a file into the batch, whatever is remembered of it.

@@ -73,14 +73,13 @@ func (i *images) unfurnish(dgst digest.Digest) error {
 	return os.RemoveAll(filepath.Join(i.furnish, dgst.Encoded()))
 }
 
-// allLayers are the directories that are mounted for the image alone. Layers of
-// other images may be among them; those are mounted again when they are needed.
-func (img *image) allLayers() []string {
+// mappedLayers are all that mapLayers was called for on account of the image.
+func (img *image) mappedLayers() []string {
 	img.mu.Lock()
 	defer img.mu.Unlock()
-	all := img.layers
+	var all []string
 	for _, f := range img.homes {
-		all = append(all, f.dir)
+		all = append(append(all, f.dir), img.layers...)
 	}
 	return all
 }

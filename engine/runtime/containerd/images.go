@@ -253,7 +253,7 @@ func (i *images) remove(ctx context.Context, dgst digest.Digest) error {
 	}
 	i.drop(dgst)
 	if err == nil {
-		err = i.rootfs.forgetLayers(img.allLayers())
+		err = i.rootfs.forgetLayers(img.mappedLayers())
 	}
 	return errors.Join(err,
 		ignoreNotFound(i.client.SnapshotService(snapshotter).Remove(ctx, viewName(dgst))),

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -17,7 +16,7 @@ import (
 // check refuses what no container can be made from, before anything is made.
 func check(s runtime.Spec) error {
 	switch {
-	case !regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`).MatchString(s.ID):
+	case !validID(s.ID):
 		return errors.New("its id must be of [a-z0-9-], at most 63")
 	case len(s.Args) == 0:
 		return errors.New("it has no command")
@@ -35,6 +34,11 @@ func check(s runtime.Spec) error {
 		}
 	}
 	return nil
+}
+
+// validID keeps ids fit for names of files and cgroups.
+func validID(id string) bool {
+	return id != "" && len(id) <= 63 && id[0] != '-' && strings.Trim(id, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
 }
 
 // claimMounts checks the sources of the mounts and gives writable ones to the

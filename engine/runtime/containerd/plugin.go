@@ -164,9 +164,7 @@ var _ ctrruntime.Task = (*task)(nil)
 // create makes namespaces, cgroup and mounts. libcontainer starts this program
 // again for it, which waits before the command is executed.
 func (t *task) create(state string, spec *specs.Spec, files taskFiles) error {
-	// The session keyring of each container would count against a small quota
-	// of its user; its system calls are refused by the filter anyway.
-	cfg, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{CgroupName: t.id, Spec: spec, NoNewKeyring: true})
+	cfg, err := convert(t.id, spec)
 	if err != nil {
 		return fmt.Errorf("reading the specification: %w", err)
 	}
@@ -182,6 +180,28 @@ func (t *task) create(state string, spec *specs.Spec, files taskFiles) error {
 	}
 	go t.reap()
 	return nil
+}
+
+// convertLock guards a table of devices in libcontainer: converting writes the
+// owners of this container into it.
+var convertLock sync.Mutex
+
+// convert translates the specification. The devices are those of the common
+// /dev; of libcontainer's own only the rules are wanted.
+func convert(id string, spec *specs.Spec) (*configs.Config, error) {
+	convertLock.Lock()
+	defer convertLock.Unlock()
+	cfg, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{
+		CgroupName: id,
+		Spec:       spec,
+		// The session keyring of each container would count against a small
+		// quota of its user; its system calls are refused by the filter anyway.
+		NoNewKeyring: true,
+	})
+	if err == nil {
+		cfg.Devices = nil
+	}
+	return cfg, err
 }
 
 func processOf(p *specs.Process, files taskFiles) *libcontainer.Process {

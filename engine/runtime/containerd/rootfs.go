@@ -29,8 +29,8 @@ type rootfs struct {
 
 	mu     sync.Mutex
 	userns *os.File
-	mapped map[string]string // layer directory → its idmapped mount
-	last   int64             // number of the latest mount point
+	mapped map[string]*mapped // by layer directory
+	last   int64              // number of the latest mount point
 }
 
 func newRootfs(o Options) rootfs {
@@ -40,33 +40,42 @@ func newRootfs(o Options) rootfs {
 		scratch: filepath.Join(o.Root, "scratch"),
 		base:    o.BaseID,
 		ids:     o.IDs,
-		mapped:  map[string]string{},
+		mapped:  map[string]*mapped{},
 	}
 }
 
-// mapLayers answers the idmapped mounts of the layers, in the order given.
+// mapped is a layer's idmapped mount and how many use it: images share layers.
+type mapped struct {
+	path  string
+	users int
+}
+
+// mapLayers answers the idmapped mounts of the layers, in the order given, until
+// forgetLayers is called for them.
 func (r *rootfs) mapLayers(layers []string) ([]string, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var all []string
-	for _, layer := range layers {
-		path, err := r.mapLayer(layer)
+	for i, layer := range layers {
+		m, err := r.mapLayer(layer)
 		if err != nil {
-			return nil, fmt.Errorf("mapping ids of layer %q: %w", layer, err)
+			err = fmt.Errorf("mapping ids of layer %q: %w", layer, err)
+			return nil, errors.Join(err, r.forget(layers[:i]))
 		}
-		all = append(all, path)
+		m.users++
+		all = append(all, m.path)
 	}
 	return all, nil
 }
 
-func (r *rootfs) mapLayer(layer string) (string, error) {
-	if path, ok := r.mapped[layer]; ok {
-		return path, nil
+func (r *rootfs) mapLayer(layer string) (*mapped, error) {
+	if m, ok := r.mapped[layer]; ok {
+		return m, nil
 	}
 	if r.userns == nil {
 		f, err := userNamespace(r.base, r.ids)
 		if err != nil {
-			return "", fmt.Errorf("making a user namespace: %w", err)
+			return nil, fmt.Errorf("making a user namespace: %w", err)
 		}
 		r.userns = f
 	}
@@ -74,29 +83,36 @@ func (r *rootfs) mapLayer(layer string) (string, error) {
 	r.last++
 	path := filepath.Join(r.state, strconv.FormatInt(r.last, 36))
 	if err := os.MkdirAll(path, 0o711); err != nil {
-		return "", err
+		return nil, err
 	}
 	if err := mount.IDMapMount(layer, path, int(r.userns.Fd())); err != nil {
-		return "", err
+		return nil, errors.Join(err, os.Remove(path))
 	}
-	r.mapped[layer] = path
-	return path, nil
+	m := &mapped{path: path}
+	r.mapped[layer] = m
+	return m, nil
 }
 
-// forgetLayers undoes mapLayers for layers that are about to be removed. The
-// overlays that stand on them have clones of their own. The mount point stays,
-// so that no name is used twice.
+// forgetLayers undoes mapLayers. Overlays that stand on the mounts have clones of
+// their own; one that is made too late fails for want of the directory.
 func (r *rootfs) forgetLayers(layers []string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.forget(layers)
+}
+
+func (r *rootfs) forget(layers []string) error {
 	var errs []error
 	for _, layer := range layers {
-		path, ok := r.mapped[layer]
+		m, ok := r.mapped[layer]
 		if !ok {
 			continue
 		}
-		errs = append(errs, detach(path))
+		if m.users--; m.users > 0 {
+			continue
+		}
 		delete(r.mapped, layer)
+		errs = append(errs, detach(m.path), os.Remove(m.path))
 	}
 	return errors.Join(errs...)
 }
@@ -150,15 +166,17 @@ func copyAttributes(layers []string, name, dir string) error {
 
 // close takes all mounts away.
 func (r *rootfs) close() error {
-	var layers []string
-	for layer := range r.mapped {
-		layers = append(layers, layer)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var errs []error
+	for _, m := range r.mapped {
+		errs = append(errs, detach(m.path))
 	}
-	err := r.forgetLayers(layers)
+	clear(r.mapped)
 	if r.userns != nil {
-		err = errors.Join(err, r.userns.Close())
+		errs = append(errs, r.userns.Close())
 	}
-	return err
+	return errors.Join(errs...)
 }
 
 // detach unmounts path now, or, where it is busy, as soon as it is not.

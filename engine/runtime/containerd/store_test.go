@@ -44,7 +44,16 @@ func (c *counting) Progress(done, total int64) {
 }
 
 func TestPrepare(t *testing.T) {
-	r := newRuntime(t)
+	dir := tempDir(t)
+	r, err := containerd.New(t.Context(), options(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	img := &counting{Source: runtimetest.Image{Layers: 2}.Source(t)}
 	var wg sync.WaitGroup
 	for range 8 {
@@ -67,6 +76,11 @@ func TestPrepare(t *testing.T) {
 	if err := r.Remove(t.Context(), img.Manifest()); err != nil {
 		t.Fatal(err)
 	}
+	for _, kept := range []string{"io.containerd.content.v1.content/blobs/sha256", "io.containerd.snapshotter.v1.overlayfs/snapshots", "furnish"} {
+		if left, err := os.ReadDir(filepath.Join(dir, "root", kept)); err != nil || len(left) > 0 {
+			t.Errorf("after the removal %s has %v, %v", kept, left, err)
+		}
+	}
 	if _, err := r.Create(t.Context(), trivial(2, img.Source)); err == nil || !strings.Contains(err.Error(), "not prepared") {
 		t.Errorf("a removed image gave %v", err)
 	}
@@ -75,6 +89,24 @@ func TestPrepare(t *testing.T) {
 	}
 	if got := img.reads.Load(); got != 12 {
 		t.Errorf("after the removal %d blobs were read in all", got)
+	}
+}
+
+// Images that share layers come and go.
+func TestRemoveShared(t *testing.T) {
+	r := newRuntime(t)
+	a, b := runtimetest.Image{Layers: 1}.Source(t), runtimetest.Image{Layers: 2}.Source(t)
+	for n := range int64(3) {
+		if err := errors.Join(
+			r.Prepare(t.Context(), a), cycle(t.Context(), r, trivial(3*n, a)),
+			r.Prepare(t.Context(), b), cycle(t.Context(), r, trivial(3*n+1, b)),
+			r.Remove(t.Context(), a.Manifest()), cycle(t.Context(), r, trivial(3*n+2, b)),
+		); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(r.Remove(t.Context(), b.Manifest()), r.Remove(t.Context(), b.Manifest())); err != nil {
+		t.Error(err)
 	}
 }
 

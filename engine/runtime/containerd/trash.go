@@ -49,14 +49,19 @@ func (t *trash) put(path string) error {
 func (t *trash) empty() {
 	defer close(t.done)
 	for range t.next {
-		entries, err := os.ReadDir(t.dir)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			t.log.Warn("trash cannot be read", "dir", t.dir, "error", err)
-		}
-		for _, e := range entries {
-			if err := os.RemoveAll(filepath.Join(t.dir, e.Name())); err != nil {
-				t.log.Warn("trash cannot be removed", "path", e.Name(), "error", err)
-			}
+		t.remove()
+	}
+	t.remove()
+}
+
+func (t *trash) remove() {
+	entries, err := os.ReadDir(t.dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.log.Warn("trash cannot be read", "dir", t.dir, "error", err)
+	}
+	for _, e := range entries {
+		if err := os.RemoveAll(filepath.Join(t.dir, e.Name())); err != nil {
+			t.log.Warn("trash cannot be removed", "path", e.Name(), "error", err)
 		}
 	}
 }

@@ -4,8 +4,8 @@
 // The rules are containerd's default profile, taken from containerd itself for
 // the capabilities a stage has, so they follow its releases. libseccomp would
 // have to be there at build time, and takes 5 to 20 ms for each container to
-// compile them; assembling them here takes well under a millisecond, once for
-// all containers. What is different from libseccomp's reading of the profile:
+// compile them; assembling them here takes one or two, once for all containers.
+// What is different from libseccomp's reading of the profile:
 //
 //   - Only the machine's own system call numbers are admitted. On amd64 that
 //     refuses 32-bit programs (EPERM) and the x32 numbers (ENOSYS): an
