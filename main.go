@@ -1,3 +1,5 @@
+//go:debug netdns=go
+
 // Plumb runs machine-learning pipelines: see README.md, and package cmd for what
 // it answers to. This file only gives the process its place: in a container being
 // set up the binary is something else, which package early decides before main.
@@ -7,6 +9,7 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"plumb/cmd"
@@ -14,6 +17,10 @@ import (
 )
 
 func main() {
+	if os.Getenv("GOGC") == "" {
+		// Planning ten thousand new stages peaks a third lower, for a tenth more time.
+		debug.SetGCPercent(40)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := cmd.Main(ctx, os.Args, cmd.Process(stop))
 	stop()

@@ -135,7 +135,7 @@ func runAgentServe(ctx context.Context, g global, env *Env) error {
 	if err != nil {
 		log.Warn("the agent cannot tell its build", "error", err)
 	}
-	srv := agent.NewServer(eng, agent.Options{Dir: g.store, Build: build, Version: Version(), PID: early.OuterPID(), Idle: idle(env), Logger: log, Rest: func() { eng.Rest(ctx) }})
+	srv := agent.NewServer(eng, agent.Options{Dir: g.store, Build: build, Version: Version(), PID: early.OuterPID(), Idle: idle(env), Logger: log, Rest: func() { eng.Rest(ctx) }, Sleep: eng.Forget})
 	err = srv.Serve(ctx, func() { p.tell(agent.Ready) })
 	err = errors.Join(err, eng.Close())
 	if err != nil {

@@ -20,6 +20,7 @@ type Env struct {
 	Now            func() time.Time
 	Width          func() int      // columns of the terminal on Stderr, 0 when it is none
 	OutWidth       func() int      // columns of the terminal on Stdout, 0 when it is none
+	Height         func() int      // rows of the terminal on Stderr, 0 when it is none; nil is none
 	Executable     string          // started as the agent
 	Again          func()          // from now on the next signal kills
 	Parent         func() *os.File // where a starting agent tells how it went; nil when nobody asks
@@ -39,6 +40,7 @@ func Process(again func()) *Env {
 	return &Env{
 		Stdout: os.Stdout, Stderr: os.Stderr, Environ: os.Environ(), Dir: dir, Now: time.Now,
 		Width: func() int { return width(os.Stderr) }, OutWidth: func() int { return width(os.Stdout) },
+		Height:     func() int { return height(os.Stderr) },
 		Executable: exe, Again: again, Parent: agentPipe,
 	}
 }
@@ -49,6 +51,22 @@ func width(f *os.File) int {
 		return 0
 	}
 	return w
+}
+
+func height(f *os.File) int {
+	_, h, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0
+	}
+	return h
+}
+
+// size is that of the terminal that people watch, as it is now.
+func (e *Env) size() (columns, rows int) {
+	if e.Height != nil {
+		rows = e.Height()
+	}
+	return e.Width(), rows
 }
 
 // getenv looks a variable up; the last of several wins, as everywhere.

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/rogpeppe/go-internal/diff"
 	"github.com/urfave/cli/v2"
 
+	"plumb/cmd/view"
 	"plumb/engine"
 	"plumb/hcl"
 )
@@ -53,28 +55,40 @@ func runFmt(o fmtOptions, env *Env) error {
 	if diags.HasErrors() {
 		return diags
 	}
-	changed := 0
+	doc := view.FmtDoc{Schema: engine.Schema, Changed: []string{}}
 	for i, f := range files {
 		if bytes.Equal(f.Data, formatted[i]) {
 			continue
 		}
-		changed++
+		doc.Changed = append(doc.Changed, f.Name)
 		if err := formatOne(o, env, f, formatted[i]); err != nil {
 			return err
 		}
 	}
-	if o.check && changed > 0 {
-		return &engine.Error{Kind: engine.Differs, Message: fmt.Sprintf("%d file(s) are not in canonical form", changed), Hint: "plumb fmt rewrites them"}
+	if o.json {
+		if err := view.JSON(env.Stdout, doc); err != nil {
+			return err
+		}
+	}
+	if o.check && len(doc.Changed) > 0 {
+		e := &engine.Error{Kind: engine.Differs, Message: "not in canonical form: " + strings.Join(doc.Changed, ", "), Hint: "plumb fmt rewrites it"}
+		if !o.json {
+			return e
+		}
+		view.Error(env.Stderr, env.style(env.Width), e) // the document said it to machines
+		return silentError(exitDiffers)
 	}
 	return nil
 }
 
 func formatOne(o fmtOptions, env *Env, f hcl.File, out []byte) error {
-	if o.diff {
+	switch {
+	case o.json && (o.diff || o.check):
+		return nil
+	case o.diff:
 		_, err := env.Stdout.Write(diff.Diff(f.Name, f.Data, f.Name+" (formatted)", out))
 		return err
-	}
-	if !o.quiet {
+	case !o.quiet && !o.json:
 		fmt.Fprintln(env.Stdout, f.Name)
 	}
 	if o.check {

@@ -2,6 +2,9 @@ package cmd
 
 import (
 	"context"
+	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -16,7 +19,7 @@ func newGCCommand(env *Env) *cli.Command {
 		Description: "Keeps what the newest runs of each project need and what was used lately. What is dropped is remembered,\nso that a later plan says when and why.",
 		Flags: []cli.Flag{
 			&cli.IntFlag{Name: "keep-runs", Value: 10, Usage: "keep what the newest `N` runs of each project need"},
-			&cli.DurationFlag{Name: "keep-age", Value: 30 * 24 * time.Hour, Usage: "keep what was used within this time"},
+			&cli.StringFlag{Name: "keep-age", Value: "30d", Usage: "keep what was used within this `TIME`, such as 12h or 30d"},
 			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "only say what would go"},
 		},
 		Action: func(c *cli.Context) error {
@@ -27,12 +30,32 @@ func newGCCommand(env *Env) *cli.Command {
 			if err != nil {
 				return err
 			}
-			if c.Int("keep-runs") < 0 || c.Duration("keep-age") < 0 {
-				return usageError("", "--keep-runs and --keep-age must not be negative")
+			age, err := parseAge(c.String("keep-age"))
+			if err != nil {
+				return err
 			}
-			return runGC(c.Context, g, engine.GCRequest{KeepRuns: c.Int("keep-runs"), KeepAge: c.Duration("keep-age"), DryRun: c.Bool("dry-run")}, env)
+			if c.Int("keep-runs") < 0 {
+				return usageError("", "--keep-runs must not be negative")
+			}
+			return runGC(c.Context, g, engine.GCRequest{KeepRuns: c.Int("keep-runs"), KeepAge: age, DryRun: c.Bool("dry-run")}, env)
 		},
 	}
+}
+
+// parseAge reads a duration; days are what people keep things for.
+func parseAge(text string) (time.Duration, error) {
+	age, err := time.ParseDuration(text)
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		var n float64
+		if n, err = strconv.ParseFloat(days, 64); n > 36500 {
+			n = 36500 // a hundred years, and no overflow
+		}
+		age = time.Duration(n * 24 * float64(time.Hour))
+	}
+	if err != nil || age < 0 {
+		return 0, usageError("write it like 12h or 30d", fmt.Sprintf("--keep-age %q is no length of time", text))
+	}
+	return age, nil
 }
 
 func runGC(ctx context.Context, g global, req engine.GCRequest, env *Env) error {

@@ -41,6 +41,8 @@ func newGetCommand(env *Env) *cli.Command {
 			name := c.Args().First()
 			o := getOptions{global: g, req: engine.GetRequest{Project: engine.Project{Dir: g.dir}, Name: name, Force: c.Bool("overwrite")}}
 			switch to := c.String("output"); {
+			case to == "-" && g.json:
+				return usageError("leave out one of them", "-o - prints the artifact and --json a document, and there is one standard output")
 			case to == "-":
 				o.stdout = true
 			case to != "":

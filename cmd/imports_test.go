@@ -13,7 +13,7 @@ var arrows = map[string][]string{
 	"plumb":     {"cmd", "engine/runtime/containerd/runcinit"},
 	"cmd":       {"cmd/view", "engine", "engine/agent", "engine/event", "engine/runtime", "engine/runtime/containerd", "engine/runtime/containerd/early", "hcl", "store"},
 	"cmd/view":  {"engine", "engine/agent", "engine/event", "engine/plan", "hcl", "store"},
-	"engine":    {"engine/event", "engine/image", "engine/plan", "engine/runtime", "engine/sched", "hcl", "store", "store/tree"},
+	"engine":    {"engine/event", "engine/graph", "engine/image", "engine/plan", "engine/runtime", "engine/sched", "hcl", "store", "store/tree"},
 	"hcl":       {"hcl/funcs"},
 	"hcl/funcs": {},
 	"store":     {}, "store/tree": {"store"},

@@ -11,7 +11,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -75,8 +77,10 @@ func newApp(env *Env) *cli.App {
 		HideHelpCommand: true,
 		HideVersion:     true,
 		OnUsageError:    badUsage,
+		// A param's value may hold commas.
+		DisableSliceFlagSeparator: true,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "store", Usage: "where results are kept", DefaultText: "$PLUMB_HOME"},
+			&cli.StringFlag{Name: "store", Usage: "keep results in `DIR`", DefaultText: "$PLUMB_HOME, or what is usual for data of programs"},
 			&cli.StringFlag{Name: "C", Usage: "work in `DIR`"},
 			&cli.BoolFlag{Name: "json", Usage: "machine-readable output"},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "only what went wrong"},
@@ -88,25 +92,77 @@ func newApp(env *Env) *cli.App {
 		newRunsCommand(env), newShowCommand(env), newLogsCommand(env), newGetCommand(env), newGCCommand(env),
 		newDoctorCommand(env), newAgentCommand(env), newVersionCommand(env), newCompletionCommand(env, app),
 	}
+	plainFlags(app.Flags)
 	for _, c := range app.Commands {
 		c.OnUsageError = badUsage
 		c.HideHelpCommand = true
+		plainFlags(c.Flags)
 	}
 	app.Action = func(c *cli.Context) error {
 		if c.NArg() == 0 {
 			return cli.ShowAppHelp(c)
+		}
+		if c.Args().First() == "help" {
+			return helpFor(c, app)
 		}
 		return unknownVerb(app, c.Args().First())
 	}
 	return app
 }
 
+// plainFlags keeps from the help that what is not said is not so.
+func plainFlags(flags []cli.Flag) {
+	for _, f := range flags {
+		if b, ok := f.(*cli.BoolFlag); ok {
+			b.DisableDefaultText = true
+		}
+	}
+}
+
+// helpFor answers plumb help and plumb help VERB.
+func helpFor(c *cli.Context, app *cli.App) error {
+	verb := c.Args().Get(1)
+	if verb == "" {
+		return cli.ShowAppHelp(c)
+	}
+	if findCommand(app, nil, verb) == nil {
+		return unknownVerb(app, verb)
+	}
+	return cli.ShowCommandHelp(c, verb)
+}
+
+// badUsage says what the parser of flags found in plumb's words: it writes one
+// dash, and tells nothing of the flag that was meant.
 func badUsage(c *cli.Context, err error, _ bool) error {
-	name := "plumb"
+	name, flags := "plumb", c.App.Flags
 	if c.Command != nil && c.Command.Name != "" && c.Command.Name != "plumb" {
 		name = "plumb " + c.Command.Name
+		flags = slices.Concat(c.Command.Flags, flags)
 	}
-	return usageError(name+" --help lists the flags", strings.TrimPrefix(err.Error(), "Incorrect Usage: "))
+	text, hint := err.Error(), name+" --help lists the flags"
+	if flag, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
+		text = fmt.Sprintf("%s has no flag %q", name, dashed(flag))
+		if near := hcl.Nearest(dashed(flag), flagWords(flags)); near != "" {
+			hint = fmt.Sprintf("did you mean %q?", near)
+		}
+	}
+	if flag, ok := strings.CutPrefix(text, "flag needs an argument: -"); ok {
+		text = fmt.Sprintf("the flag %q needs a value", dashed(flag))
+	}
+	if value, rest, ok := strings.Cut(strings.TrimPrefix(text, "invalid value "), " for flag -"); ok {
+		flag, _, _ := strings.Cut(rest, ":")
+		text = fmt.Sprintf("%s is no value for the flag %q", value, dashed(flag))
+	}
+	return usageError(hint, text)
+}
+
+// dashed writes the name of a flag as it is typed.
+func dashed(name string) string {
+	name = strings.TrimLeft(name, "-")
+	if len(name) == 1 {
+		return "-" + name
+	}
+	return "--" + name
 }
 
 func unknownVerb(app *cli.App, verb string) error {
@@ -131,12 +187,27 @@ func globals(c *cli.Context, env *Env) (global, error) {
 		g.dir = absolute(env.Dir, d)
 	}
 	dir, err := filepath.EvalSymlinks(g.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return g, usageError("-C takes the directory of a project", fmt.Sprintf("there is no directory %q", g.dir))
+	}
 	if err != nil {
-		return g, usageError("", fmt.Sprintf("the directory %q: %v", g.dir, err))
+		return g, usageError("-C takes the directory of a project", fmt.Sprintf("entering the directory %q: %v", g.dir, err))
 	}
 	g.dir = dir
-	g.store = absolute(env.Dir, storeDir(c, env))
+	g.store = canonical(absolute(env.Dir, storeDir(c, env)))
 	return g, nil
+}
+
+// canonical resolves the symlinks in as much of a path as is there: a store has one
+// name, and containers mount nothing through a link.
+func canonical(path string) string {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		return real
+	}
+	if parent := filepath.Dir(path); parent != path {
+		return filepath.Join(canonical(parent), filepath.Base(path))
+	}
+	return path
 }
 
 func absolute(base, path string) string {

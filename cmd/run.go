@@ -28,7 +28,7 @@ func newRunCommand(env *Env) *cli.Command {
 			&cli.StringFlag{Name: "from", Usage: "only `STAGE` and what is behind it"},
 			&cli.StringSliceFlag{Name: "until", Usage: "only what `STAGE` needs, and it"},
 			&cli.StringSliceFlag{Name: "force", Usage: "run `STAGE` also when it is unchanged"},
-			&cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Usage: "at most `N` stages at once"},
+			&cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Usage: "at most `N` stages at once", DefaultText: "what fits"},
 			&cli.StringFlag{Name: "memory", Usage: "at most `SIZE` of memory for all running stages"},
 			&cli.BoolFlag{Name: "keep-going", Aliases: []string{"k"}, Usage: "after a failure finish what does not depend on it"},
 			&cli.BoolFlag{Name: "locked", Usage: "refuse to run when plumb.lock.hcl lacks something"},
@@ -76,15 +76,8 @@ func runRun(ctx context.Context, o runOptions, env *Env) error {
 	if o.dryRun {
 		return runPlan(ctx, planOptions{o.global, o.req.Request}, env)
 	}
-	var emit func(event.Event)
-	var done func()
-	if o.json {
-		lines := view.NewLines(env.Stdout)
-		emit, done = lines.Event, func() {}
-	} else {
-		r := view.NewRun(env.Stderr, env.style(env.Width), view.RunOptions{Quiet: o.quiet, Verbose: o.verbose, Now: env.Now})
-		emit, done = r.Event, r.Close
-	}
+	tell := newTeller(o, env)
+	emit := tell.event
 	if o.req.Detach {
 		emit = detached(env, o.global, emit)
 	}
@@ -94,9 +87,67 @@ func runRun(ctx context.Context, o runOptions, env *Env) error {
 		}
 	})
 	defer stop()
-	err := env.runThroughAgent(ctx, o.global, o.req, emit)
-	done()
-	return err
+	return tell.end(env.runThroughAgent(ctx, o.global, o.req, emit))
+}
+
+// teller shows a run, for machines or for people. The event that ends a run is the
+// last thing that machines get, whatever happened, so it waits for what went wrong
+// behind the stages and carries that as its message.
+type teller struct {
+	env  *Env
+	json bool
+	emit func(event.Event)
+	done func()
+	last *event.Event // of type RunFinished
+}
+
+func newTeller(o runOptions, env *Env) *teller {
+	t := &teller{env: env, json: o.json, done: func() {}}
+	if o.json {
+		t.emit = view.NewLines(env.Stdout).Event
+		return t
+	}
+	r := view.NewRun(env.Stderr, env.style(env.Width), view.RunOptions{Quiet: o.quiet, Verbose: o.verbose, Now: env.Now, Size: env.size})
+	t.emit, t.done = r.Event, r.Close
+	return t
+}
+
+func (t *teller) event(e event.Event) {
+	if e.Type == event.RunFinished {
+		t.last = &e
+		if t.json {
+			return
+		}
+	}
+	t.emit(e)
+}
+
+// end takes the error of the run. What the end of the run told is not said again.
+func (t *teller) end(err error) error {
+	defer t.done()
+	if t.last == nil {
+		return err
+	}
+	if err == nil {
+		if t.json {
+			t.emit(*t.last)
+		}
+		return nil
+	}
+	e, code := classify(err)
+	told := e.Kind == engine.StageFailed
+	if t.json {
+		if !told && t.last.Message == "" {
+			t.last.Message = e.Error()
+		}
+		t.emit(*t.last)
+	}
+	if !told {
+		t.done()
+		t.done = func() {}
+		view.Error(t.env.Stderr, t.env.style(t.env.Width), e)
+	}
+	return silentError(code)
 }
 
 // detached says how to follow a run that was left to the agent.

@@ -39,6 +39,6 @@ func runValidate(p engine.Project, g global, env *Env) error {
 	if diags.HasErrors() {
 		return diags.WithSnippets(p.Dir)
 	}
-	doc := view.ValidDoc{Schema: engine.Schema, Valid: true, Pipeline: pl.Name, Stages: len(pl.Stages), Diagnostics: diags}
+	doc := view.ValidDoc{Schema: engine.Schema, Valid: true, Pipeline: pl.Name, Stages: len(pl.Stages), Diagnostics: append(hcl.Diagnostics{}, diags...)}
 	return show(env, g, doc, func(s view.Style) { view.Valid(env.Stdout, env.Stderr, s, doc) })
 }

@@ -158,6 +158,7 @@ func (r *run) Run(ctx context.Context, i int, release func()) error {
 			return sched.ErrHit
 		}
 	}
+	defer r.e.store.LeaseBlobs(r.kept(i)...)()
 	started := r.e.cfg.Now()
 	attempts, rec, err := r.tryAll(ctx, i, release)
 	r.mu.Lock()
@@ -457,6 +458,7 @@ func (r *run) capture(ctx context.Context, i int, a *attempt, attempts []store.A
 	if err := r.unmoved(ctx, i); err != nil {
 		return nil, &event.Failure{Class: store.ClassVoid, Message: err.Error()}
 	}
+	rec.Inputs = r.kept(i)
 	b.PutRecord(rec)
 	b.History(r.req.Project.Dir, s.Name, d.Key)
 	r.e.commits.Add(1)
@@ -464,6 +466,18 @@ func (r *run) capture(ctx context.Context, i int, a *attempt, attempts []store.A
 		return nil, &event.Failure{Class: store.ClassInfra, Message: fmt.Sprintf("recording the result: %v", err)}
 	}
 	return rec, nil
+}
+
+// kept lists what stage i reads from the store: it stays there with the result, so
+// that what differs from a later run can be shown.
+func (r *run) kept(i int) []store.Artifact {
+	var out []store.Artifact
+	for _, in := range r.s.planner.Inputs(i) {
+		if !in.Discard {
+			out = append(out, in.Artifact)
+		}
+	}
+	return out
 }
 
 // unmoved checks the inputs that were bound from the project and not kept.

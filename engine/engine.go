@@ -104,6 +104,20 @@ func (e *Engine) Rest(ctx context.Context) {
 	debug.FreeOSMemory()
 }
 
+// Forget drops what is kept in memory only to be quick.
+func (e *Engine) Forget() {
+	e.pipelines.mu.Lock()
+	e.pipelines.all = nil
+	e.pipelines.mu.Unlock()
+	if err := e.scanners.save(); err != nil {
+		e.cfg.Logger.Warn("saving what is known of files", "error", err)
+	}
+	e.scanners.mu.Lock()
+	e.scanners.all = nil
+	e.scanners.mu.Unlock()
+	debug.FreeOSMemory()
+}
+
 // closeInterrupted marks the runs that a killed agent left as running.
 func (e *Engine) closeInterrupted() error {
 	runs, err := e.store.Runs(store.RunFilter{Status: "running"})

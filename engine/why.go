@@ -128,7 +128,9 @@ func (x *explainer) fill(doc *WhyDoc, reasons []plan.Reason) {
 		doc.Reasons = []plan.Reason{{Kind: plan.ReasonNone}}
 	}
 	for _, r := range reasons {
-		doc.Changes = append(doc.Changes, x.change(r))
+		if r.Kind != plan.ReasonNone {
+			doc.Changes = append(doc.Changes, x.change(r))
+		}
 	}
 }
 

@@ -159,13 +159,11 @@ func (ev *evaluation) parse(files []File) []*hclsyntax.Body {
 	var bodies []*hclsyntax.Body
 	for _, f := range files {
 		ev.sources[f.Name] = f.Data
-		body, diags := parseBody(f)
+		parts, diags := parseFile(f)
 		for _, d := range untilOpenString(diags) {
 			ev.reportSyntax(d)
 		}
-		if body != nil {
-			bodies = append(bodies, body)
-		}
+		bodies = append(bodies, parts...)
 	}
 	return bodies
 }

@@ -7,6 +7,7 @@ import (
 
 	"plumb/engine"
 	"plumb/engine/plan"
+	"plumb/hcl"
 )
 
 var verdictColor = map[plan.Verdict]string{plan.Hit: green, plan.Execute: yellow, plan.Pending: blue, plan.Skip: dim}
@@ -53,16 +54,22 @@ func Plan(w io.Writer, s Style, doc *engine.PlanDoc) {
 
 // ValidDoc is what validate says of a pipeline that is right.
 type ValidDoc struct {
-	Schema      int    `json:"schema"`
-	Valid       bool   `json:"valid"`
-	Pipeline    string `json:"pipeline"`
-	Stages      int    `json:"stages"`
-	Diagnostics any    `json:"diagnostics"`
+	Schema      int             `json:"schema"`
+	Valid       bool            `json:"valid"`
+	Pipeline    string          `json:"pipeline"`
+	Stages      int             `json:"stages"`
+	Diagnostics hcl.Diagnostics `json:"diagnostics"` // warnings
 }
 
 // Valid prints that a pipeline is right.
 func Valid(w, _ io.Writer, s Style, doc ValidDoc) {
 	fmt.Fprintf(w, "%s %s\n", s.paint(green, "valid:"), plural(doc.Stages, "stage"))
+}
+
+// FmtDoc names the files that were, or with --check and --diff would be, rewritten.
+type FmtDoc struct {
+	Schema  int      `json:"schema"`
+	Changed []string `json:"changed"`
 }
 
 // VersionDoc is what version prints.

@@ -16,6 +16,7 @@ type RunOptions struct {
 	Quiet   bool
 	Verbose bool
 	Now     func() time.Time
+	Size    func() (columns, rows int) // of the terminal, asked before each drawing: it may change
 }
 
 // Run shows a run as it happens. On a terminal the running stages stand below, with
@@ -29,7 +30,7 @@ type Run struct {
 	mu   sync.Mutex
 	live map[string]*liveStage
 	work map[string]event.Event // long work besides stages, by what it is
-	rows int                    // drawn below, to be wiped before the next line
+	rows []int                  // the columns of each row drawn below, to be wiped before the next line
 	done chan struct{}
 	wait sync.WaitGroup
 	wide int // the longest stage name so far
@@ -77,53 +78,105 @@ func (r *Run) Close() {
 	r.wipe()
 }
 
-// wipe removes the rows drawn below.
-func (r *Run) wipe() {
-	if r.rows > 0 {
-		fmt.Fprintf(r.w, "\x1b[%dA\r\x1b[J", r.rows)
-		r.rows = 0
+// wiped is what removes the rows drawn below, one by one: some terminals keep a
+// screen that is cleared at once in their history. A terminal that was made narrower
+// meanwhile has folded them.
+func (r *Run) wiped() string {
+	up := 0
+	for _, n := range r.rows {
+		up += 1 + max(0, n-1)/max(1, r.s.Width)
 	}
+	r.rows = nil
+	if up == 0 {
+		return ""
+	}
+	return strings.Repeat("\x1b[1A\x1b[2K", up) + "\r"
 }
 
-// paint draws the running stages, at most a dozen.
+func (r *Run) wipe() {
+	io.WriteString(r.w, r.wiped()) //nolint:errcheck // a terminal that is gone takes nothing
+}
+
+// most is how many rows are drawn at most, and fewer on a low terminal.
+const most = 12
+
+// paint draws long work and the running stages.
 func (r *Run) paint() {
-	const most = 12
-	var names []string
-	for n := range r.live {
-		names = append(names, n)
+	room := most
+	if r.o.Size != nil {
+		columns, rows := r.o.Size()
+		if columns > 0 {
+			r.s.Width = columns
+		}
+		if rows > 0 {
+			room = max(1, min(most, rows-2))
+		}
 	}
-	sort.Slice(names, func(i, j int) bool {
-		a, b := r.live[names[i]], r.live[names[j]]
-		return a.since.Before(b.since) || a.since.Equal(b.since) && names[i] < names[j]
-	})
-	r.wipe()
-	var b strings.Builder
-	rows := 0
+	var b strings.Builder // written at once, so that nothing flickers
+	b.WriteString(r.wiped())
+	var lines []string
 	for _, k := range keys(r.work) {
-		fmt.Fprintln(&b, r.s.clip("  "+progressLine(k, r.work[k]), 0))
-		rows++
+		lines = append(lines, "  "+progressLine(k, r.work[k]))
 	}
-	for i, n := range names {
-		if i == most {
-			fmt.Fprintf(&b, "  … and %d more running\n", len(names)-most)
-			rows++
+	running := r.running()
+	for i, n := range running {
+		if rest := len(running) - i; len(lines) == room-1 && rest > 1 {
+			lines = append(lines, fmt.Sprintf("  … and %d more running", rest))
 			break
 		}
-		fmt.Fprintln(&b, r.stageLine(n, r.live[n]))
-		rows++
+		lines = append(lines, r.stageLine(n, r.live[n]))
+	}
+	for _, l := range lines {
+		// The last column stays free: some terminals fold a line that fills it.
+		l = r.s.clip(l, 1)
+		r.rows = append(r.rows, columns(l))
+		b.WriteString(r.dress(l) + "\n")
 	}
 	io.WriteString(r.w, b.String()) //nolint:errcheck // a terminal that is gone takes nothing
-	r.rows = rows
 }
 
-func (r *Run) stageLine(name string, st *liveStage) string {
-	head := fmt.Sprintf("  ▸ %-*s  %6s", r.wide, name, seconds(r.o.Now().Sub(st.since).Truncate(100*time.Millisecond).Seconds()))
-	if st.memory > 0 {
-		head += "  " + size(st.memory)
+// running names the running stages, the oldest first.
+func (r *Run) running() []string {
+	names := keys(r.live)
+	sort.SliceStable(names, func(i, j int) bool { return r.live[names[i]].since.Before(r.live[names[j]].since) })
+	return names
+}
+
+// nameColumn is how wide the column of names is: as the longest name, but one long
+// name must not push all else out of sight.
+func (r *Run) nameColumn() int {
+	const widest = 40
+	if r.s.Width == 0 {
+		return min(r.wide, widest)
 	}
-	head = r.s.clip(head, 0)
-	line := r.s.clip(printable(st.line), len([]rune(head))+2)
-	return r.s.paint(blue, head) + "  " + r.s.paint(dim, line)
+	return min(r.wide, max(16, min(widest, r.s.Width/3)))
+}
+
+// lastLine stands between what a stage uses and what it printed.
+const lastLine = "  │ "
+
+func (r *Run) stageLine(name string, st *liveStage) string {
+	took := seconds(r.o.Now().Sub(st.since).Truncate(100 * time.Millisecond).Seconds())
+	head := fmt.Sprintf("  ▸ %s  %6s", pad(cut(name, r.nameColumn()), r.nameColumn()), took)
+	if st.memory > 0 {
+		head += fmt.Sprintf("  %9s", size(st.memory))
+	}
+	if line := strings.TrimSpace(printable(st.line)); line != "" {
+		head += lastLine + line
+	}
+	return head
+}
+
+// dress colours a row that was cut to its length.
+func (r *Run) dress(row string) string {
+	if !strings.HasPrefix(row, "  ▸") {
+		return row
+	}
+	head, line, ok := strings.Cut(row, lastLine)
+	if !ok {
+		return r.s.paint(blue, row)
+	}
+	return r.s.paint(blue, head) + r.s.paint(dim, lastLine+line)
 }
 
 func progressLine(what string, e event.Event) string {
@@ -137,15 +190,14 @@ func progressLine(what string, e event.Event) string {
 
 // say prints a line that stays.
 func (r *Run) say(line string) {
-	r.wipe()
-	fmt.Fprintln(r.w, line)
+	io.WriteString(r.w, r.wiped()+line+"\n") //nolint:errcheck // a terminal that is gone takes nothing
 }
 
 // Event takes the next event.
 func (r *Run) Event(e event.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.wide = max(r.wide, len([]rune(e.Stage)))
+	r.wide = max(r.wide, columns(e.Stage))
 	switch e.Type {
 	case event.RunStarted:
 		if r.o.Verbose {
@@ -190,7 +242,7 @@ func (r *Run) printed(e event.Event) {
 }
 
 func (r *Run) stage(e event.Event) {
-	name := fmt.Sprintf("%-*s", r.wide, e.Stage)
+	name := pad(e.Stage, r.nameColumn())
 	took := ""
 	if e.Seconds > 0 {
 		took = "  " + seconds(e.Seconds)
@@ -211,7 +263,7 @@ func (r *Run) stage(e event.Event) {
 	case "succeeded":
 		line = r.s.paint(green, "✔ ") + name + "  ran" + took
 		if r.s.Live && e.Reason != "" {
-			line += r.s.paint(dim, "  "+r.s.clip(printable(e.Reason), len(name)+20))
+			line += r.s.paint(dim, "  "+r.s.clip(printable(e.Reason), columns(name)+20))
 		}
 	case "failed":
 		line = r.s.paint(red, "✘ ") + name + "  " + r.s.paint(red, "failed") + took + "  " + printable(e.Message)

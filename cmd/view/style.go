@@ -7,9 +7,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"time"
-	"unicode/utf8"
+	"unicode"
+
+	"golang.org/x/text/width"
 )
 
 // Style says how text may be dressed.
@@ -36,31 +39,89 @@ func (s Style) paint(code, text string) string {
 	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }
 
-// clip cuts a line to the terminal's width, so that redrawing knows how many rows
-// it takes. text must have no escape codes.
+// columns is how many cells of a terminal a text takes: two for a character of a
+// script that is written in squares, none for what joins the character before it.
+func columns(text string) int {
+	n := 0
+	for _, r := range text {
+		n += cells(r)
+	}
+	return n
+}
+
+func cells(r rune) int {
+	switch {
+	case r < 0x300: // nothing below is combining or wide
+		return 1
+	case unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf):
+		return 0
+	}
+	switch width.LookupRune(r).Kind() {
+	case width.EastAsianWide, width.EastAsianFullwidth:
+		return 2
+	}
+	return 1
+}
+
+// clip cuts a line to the terminal's width, of which used columns are taken, so
+// that redrawing knows how many rows it takes. text must have no escape codes.
 func (s Style) clip(text string, used int) string {
-	room := s.Width - used
-	if s.Width == 0 || utf8.RuneCountInString(text) <= room {
+	if s.Width == 0 {
+		return text
+	}
+	return cut(text, s.Width-used)
+}
+
+// cut shortens a text to so many columns, the last one a sign that it was longer.
+func cut(text string, room int) string {
+	if columns(text) <= room {
 		return text
 	}
 	if room < 1 {
 		return ""
 	}
-	return string([]rune(text)[:room-1]) + "…"
+	n := 0
+	for i, r := range text {
+		if n += cells(r); n > room-1 {
+			return text[:i] + "…"
+		}
+	}
+	return text
 }
 
-// printable replaces control characters, which a stage may print and which would
-// move the cursor.
+// pad fills a text up to so many columns.
+func pad(text string, to int) string {
+	return text + strings.Repeat(" ", max(0, to-columns(text)))
+}
+
+// escapes are the sequences that colour text or move the cursor: with the escape
+// character alone taken away their rest would stay as litter.
+var escapes = regexp.MustCompile("\x1b\\[[0-?]*[ -/]*[@-~]|\x1b\\][^\x07\x1b]*(?:\x07|\x1b\\\\)|\x1b[ -/]*[0-Z\\\\^-~]")
+
+// printable takes out what a stage may print and what would steer the reader's
+// terminal. Of a line that was written over itself, as progress bars are, what was
+// written last stays.
 func printable(s string) string {
+	if strings.IndexFunc(s, isControl) < 0 {
+		return s
+	}
+	s = strings.TrimRight(escapes.ReplaceAllString(s, ""), "\r")
+	s = s[strings.LastIndexByte(s, '\r')+1:]
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
-			if r == '\t' {
-				return ' '
-			}
+		switch {
+		case r == '\t':
+			return ' '
+		case isControl(r):
 			return -1
 		}
 		return r
 	}, s)
+}
+
+// isControl also holds for the characters that turn the direction of writing: a
+// line could pretend to be another with them.
+func isControl(r rune) bool {
+	return r < ' ' || r >= 0x7f && r < 0xa0 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069
 }
 
 // JSON writes one document on one line.
@@ -117,17 +178,17 @@ func table(rows [][]string) []string {
 			if i == len(widths) {
 				widths = append(widths, 0)
 			}
-			widths[i] = max(widths[i], utf8.RuneCountInString(c))
+			widths[i] = max(widths[i], columns(c))
 		}
 	}
 	var out []string
 	for _, r := range rows {
 		var b strings.Builder
 		for i, c := range r {
-			b.WriteString(c)
 			if i < len(r)-1 {
-				b.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(c)+2))
+				c = pad(c, widths[i]+2)
 			}
+			b.WriteString(c)
 		}
 		out = append(out, strings.TrimRight(b.String(), " "))
 	}

@@ -25,6 +25,8 @@ func summary(w io.Writer, s Style, e event.Event, o RunOptions) {
 	word := map[string]string{"succeeded": green, "failed": red, "canceled": yellow}
 	text := counts(*c)
 	switch {
+	case e.Status == "succeeded" && text == "":
+		fmt.Fprintf(w, "%s the pipeline declares no stage\n", s.paint(yellow, "nothing to do:"))
 	case e.Status == "succeeded" && c.Ran == 0 && c.Cached > 0:
 		fmt.Fprintf(w, "%s %s unchanged, in %s\n", s.paint(green, "nothing to do:"), plural(c.Cached, "stage"), seconds(e.Seconds))
 	default:

@@ -3,6 +3,7 @@ package view
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"plumb/engine"
@@ -12,27 +13,40 @@ import (
 // Why prints what differs, each ingredient with its old and new value, lines or
 // entries.
 func Why(w io.Writer, s Style, doc *engine.WhyDoc) {
-	fmt.Fprintln(w, headline(s, doc))
-	for _, c := range doc.Changes {
+	changes := slices.DeleteFunc(slices.Clone(doc.Changes), func(c engine.Change) bool {
+		return c.Kind == plan.ReasonNone // a hit's reason, which the headline says
+	})
+	fmt.Fprintln(w, headline(s, doc, len(changes)))
+	for i, c := range changes {
 		fmt.Fprintln(w)
+		if i == maxChanges {
+			fmt.Fprintf(w, "  and %s more; --json has them all\n", plural(len(changes)-i, "difference"))
+			break
+		}
 		change(w, s, c)
 	}
 }
 
-func headline(s Style, doc *engine.WhyDoc) string {
+// Bounds of what is printed for people.
+const (
+	maxChanges = 40
+	maxColumns = 300
+)
+
+func headline(s Style, doc *engine.WhyDoc, changes int) string {
 	name := s.paint(bold, doc.Stage)
 	switch {
-	case doc.Decision == plan.Hit && len(doc.Changes) > 0:
+	case doc.Decision == plan.Hit && changes > 0:
 		return fmt.Sprintf("%s is unchanged: its result was made in run %s, when this differed from before:", name, doc.NewRun)
 	case doc.Decision == plan.Hit:
 		return fmt.Sprintf("%s is unchanged: its result was made in run %s.", name, doc.NewRun)
 	case doc.Decision == plan.Skip:
 		return name + " is skipped."
-	case doc.Decision == "" && len(doc.Changes) == 0:
+	case doc.Decision == "" && changes == 0:
 		return fmt.Sprintf("%s is the same in run %s and run %s.", name, doc.OldRun, doc.NewRun)
 	case doc.Decision == "":
 		return fmt.Sprintf("%s, from run %s to run %s:", name, doc.OldRun, doc.NewRun)
-	case len(doc.Changes) == 0:
+	case changes == 0:
 		return fmt.Sprintf("%s is the same as in run %s.", name, doc.OldRun)
 	case doc.Decision == plan.Pending:
 		return name + " may run:"
@@ -80,7 +94,7 @@ func title(c engine.Change) string {
 
 func diffLines(w io.Writer, s Style, indent string, lines []string) {
 	for _, l := range lines {
-		text := printable(l)
+		text := Style{Width: maxColumns}.clip(printable(l), 0)
 		switch {
 		case strings.HasPrefix(l, "+"):
 			text = s.paint(green, text)

@@ -23,8 +23,12 @@ import (
 )
 
 // restAfter is how long nothing was asked before the agent tidies up: long enough
-// not to be in the way of the next command of a script.
-const restAfter = 2 * time.Second
+// not to be in the way of the next command of a script. After sleepAfter it forgets
+// what it only keeps to be quick.
+const (
+	restAfter  = 2 * time.Second
+	sleepAfter = 15 * time.Second
+)
 
 // maxRequest bounds what a client may send, in bytes.
 const maxRequest = 16 << 20
@@ -40,6 +44,7 @@ type Server struct {
 	runs    map[string]context.CancelFunc // by call id
 	idle    *time.Timer
 	rest    *time.Timer
+	sleep   *time.Timer
 	leaving bool
 	done    chan struct{}
 	once    sync.Once
@@ -53,6 +58,7 @@ type Options struct {
 	PID     int           // as the outside sees it
 	Idle    time.Duration // 0: stays
 	Rest    func()        // called when nothing was asked for a moment, nil for nothing
+	Sleep   func()        // called when nothing was asked for longer
 	Logger  *slog.Logger
 }
 
@@ -172,7 +178,7 @@ func (s *Server) touch(by int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.active += by
-	for _, t := range []*time.Timer{s.idle, s.rest} {
+	for _, t := range []*time.Timer{s.idle, s.rest, s.sleep} {
 		if t != nil {
 			t.Stop()
 		}
@@ -189,6 +195,9 @@ func (s *Server) touch(by int) {
 	}
 	if s.opts.Rest != nil {
 		s.rest = time.AfterFunc(restAfter, s.opts.Rest)
+	}
+	if s.opts.Sleep != nil {
+		s.sleep = time.AfterFunc(sleepAfter, s.opts.Sleep)
 	}
 }
 

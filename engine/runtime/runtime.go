@@ -58,7 +58,7 @@ type Spec struct {
 	ID       string   // unique among live containers, [a-z0-9-]
 	Image    string   // manifest digest of a prepared image
 	Args     []string // never empty
-	Env      []string // NAME=value, complete but for PATH, which the image's adds when it is missing
+	Env      []string // NAME=value; what the image sets besides is added
 	Dir      string   // working directory
 	Home     string   // made writable and owned by the user
 	Mounts   []Mount

@@ -33,7 +33,9 @@ func options(args []string) (map[rune]bool, []string) {
 
 func cp(args []string) error {
 	set, args := options(args)
-	return each(args, func(from, to string) error { return copyPath(from, to, set['a'] || set['p'], set['r'] || set['R'] || set['a']) })
+	return each(args, func(from, to string) error {
+		return copyPath(from, to, set['a'] || set['p'], set['r'] || set['R'] || set['a'])
+	})
 }
 
 // each calls f for the sources and the target, or its directory.

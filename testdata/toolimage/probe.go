@@ -61,7 +61,7 @@ func probeNames([]string) error {
 func probeFiles([]string) error {
 	for fd := range 64 {
 		target, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
-		if err != nil || strings.HasPrefix(target, "anon_inode:") {
+		if err != nil || strings.HasPrefix(target, "anon_inode:") || strings.HasPrefix(target, "/sys/fs/cgroup/") {
 			continue
 		}
 		target, _, _ = strings.Cut(target, ":")
