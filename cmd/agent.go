@@ -19,6 +19,7 @@ import (
 	"plumb/engine/runtime"
 	"plumb/engine/runtime/containerd"
 	"plumb/engine/runtime/containerd/early"
+	"plumb/hcl"
 	"plumb/store"
 )
 
@@ -31,6 +32,9 @@ func newAgentCommand(env *Env) *cli.Command {
 		Description: "One is started when it is needed, and leaves when it has had nothing to do for a minute.",
 		Subcommands: []*cli.Command{
 			{Name: "status", Usage: "whether one is there, and what it does", OnUsageError: badUsage, Action: func(c *cli.Context) error {
+				if err := noArgs(c); err != nil {
+					return err
+				}
 				g, err := globals(c, env)
 				if err != nil {
 					return err
@@ -38,6 +42,9 @@ func newAgentCommand(env *Env) *cli.Command {
 				return runAgentStatus(c.Context, g, env)
 			}},
 			{Name: "stop", Usage: "end it: runs under way are canceled and recorded", OnUsageError: badUsage, Action: func(c *cli.Context) error {
+				if err := noArgs(c); err != nil {
+					return err
+				}
 				g, err := globals(c, env)
 				if err != nil {
 					return err
@@ -45,6 +52,9 @@ func newAgentCommand(env *Env) *cli.Command {
 				return runAgentStop(c.Context, g, env)
 			}},
 			{Name: "serve", Hidden: true, OnUsageError: badUsage, Action: func(c *cli.Context) error {
+				if err := noArgs(c); err != nil {
+					return err
+				}
 				g, err := globals(c, env)
 				if err != nil {
 					return err
@@ -53,7 +63,11 @@ func newAgentCommand(env *Env) *cli.Command {
 			}},
 		},
 		Action: func(c *cli.Context) error {
-			return usageError("", "plumb agent takes status or stop")
+			hint := ""
+			if near := hcl.Nearest(c.Args().First(), []string{"status", "stop"}); near != "" {
+				hint = fmt.Sprintf("did you mean %q?", "plumb agent "+near)
+			}
+			return usageError(hint, "plumb agent takes status or stop")
 		},
 	}
 }
@@ -71,6 +85,9 @@ func runAgentStatus(ctx context.Context, g global, env *Env) error {
 func runAgentStop(ctx context.Context, g global, env *Env) error {
 	c, st, err := agent.Dial(ctx, g.store)
 	if err != nil {
+		if g.json {
+			return view.JSON(env.Stdout, &agent.Status{Schema: engine.Schema, Store: g.store})
+		}
 		if !g.quiet {
 			view.Note(env.Stderr, env.style(env.Width), "no agent is running")
 		}
@@ -80,8 +97,11 @@ func runAgentStop(ctx context.Context, g global, env *Env) error {
 	if _, err := c.Leave(ctx, true); err != nil && !errors.Is(err, agent.ErrGone) {
 		return err
 	}
-	for range 3000 {
+	for began := env.Now(); env.Now().Sub(began) < agent.Patience; {
 		if !alive(st.PID) {
+			if g.json {
+				return view.JSON(env.Stdout, &agent.Status{Schema: engine.Schema, Store: g.store})
+			}
 			return nil
 		}
 		select {
@@ -135,9 +155,17 @@ func runAgentServe(ctx context.Context, g global, env *Env) error {
 	if err != nil {
 		log.Warn("the agent cannot tell its build", "error", err)
 	}
+	if entries, rerr := os.ReadDir(stateDir(g.store)); rerr == nil && len(entries) > 0 {
+		// The last agent was killed. It may be long until this one needs containers,
+		// and what it left must not stay for so long.
+		if rerr := eng.StartRuntime(ctx); rerr != nil {
+			log.Warn("clearing away what a killed agent left", "error", rerr)
+		}
+	}
 	srv := agent.NewServer(eng, agent.Options{Dir: g.store, Build: build, Version: Version(), PID: early.OuterPID(), Idle: idle(env), Logger: log, Rest: func() { eng.Rest(ctx) }, Sleep: eng.Forget})
 	err = srv.Serve(ctx, func() { p.tell(agent.Ready) })
 	err = errors.Join(err, eng.Close())
+	os.Remove(stateDir(g.store)) //nolint:errcheck // not empty: the next agent clears it
 	if err != nil {
 		log.Error("the agent ended", "error", err)
 		p.tell(err.Error())

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -38,6 +39,20 @@ func flagWords(flags []cli.Flag) []string {
 	return out
 }
 
+// secondWords are what may follow a verb besides flags and names.
+func secondWords(c *cli.Command) []string {
+	var out []string
+	for _, s := range c.VisibleCommands() {
+		if s.Name != "help" {
+			out = append(out, s.Name)
+		}
+	}
+	if strings.Contains(c.ArgsUsage, "|") && c.ArgsUsage == strings.ToLower(c.ArgsUsage) {
+		out = append(out, strings.Split(c.ArgsUsage, "|")...)
+	}
+	return out
+}
+
 func verbs(app *cli.App) string {
 	var names []string
 	for _, c := range app.Commands {
@@ -51,7 +66,7 @@ func bashCompletion(env *Env, app *cli.App) {
 	fmt.Fprint(env.Stdout, "  for word in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n    case \" $verbs \" in *\" $word \"*) verb=$word; break;; esac\n  done\n  local words=\n  case $verb in\n")
 	all := strings.Join(flagWords(app.Flags), " ")
 	for _, c := range app.Commands {
-		fmt.Fprintf(env.Stdout, "    %s) words=%q;;\n", c.Name, strings.Join(append(flagWords(c.Flags), all), " "))
+		fmt.Fprintf(env.Stdout, "    %s) words=%q;;\n", c.Name, strings.Join(slices.Concat(secondWords(c), flagWords(c.Flags), []string{all}), " "))
 	}
 	fmt.Fprintf(env.Stdout, "    *) words=\"$verbs %s\";;\n  esac\n", all)
 	fmt.Fprint(env.Stdout, "  COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n  [ -n \"$verb\" ] && COMPREPLY+=($(compgen -f -- \"$cur\"))\n}\ncomplete -F _plumb plumb\n")
@@ -74,6 +89,9 @@ func fishCompletion(env *Env, app *cli.App) {
 	}
 	for _, c := range app.Commands {
 		fmt.Fprintf(env.Stdout, "complete -c plumb -n __fish_use_subcommand -a %s -d %q\n", c.Name, c.Usage)
+		for _, w := range secondWords(c) {
+			fmt.Fprintf(env.Stdout, "complete -c plumb -n '__fish_seen_subcommand_from %s' -a %s\n", c.Name, w)
+		}
 		for _, f := range c.Flags {
 			flag("-n '__fish_seen_subcommand_from "+c.Name+"' ", f)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -26,8 +27,8 @@ import (
 // reader gives an API for verbs that change nothing. The caller calls the function
 // it returns when it is done.
 func (e *Env) reader(ctx context.Context, g global) (engine.API, func(), error) {
-	const tries = 50 // an agent may come or go at this very moment
-	for range tries {
+	began := time.Now() // an agent may come or go at this very moment
+	for time.Since(began) < agent.Patience {
 		if c, st, err := agent.Dial(ctx, g.store); err == nil {
 			if build, berr := agent.BuildID(e.Executable); berr == nil && st.Build == build {
 				return c, c.Close, nil
@@ -102,10 +103,7 @@ func (e *Env) agentEnviron() []string {
 func (e *Env) runThroughAgent(ctx context.Context, g global, req engine.RunRequest, emit func(event.Event)) error {
 	const tries = 4
 	var err error
-	for n := range tries {
-		if n > 0 {
-			view.Note(e.Stderr, e.style(e.Width), "the agent is gone; starting another and going on")
-		}
+	for killed := 0; ; {
 		var c *agent.Client
 		var done func()
 		if c, done, err = e.writer(ctx, g); err != nil {
@@ -113,11 +111,19 @@ func (e *Env) runThroughAgent(ctx context.Context, g global, req engine.RunReque
 		}
 		err = c.Run(ctx, req, emit)
 		done()
-		if !errors.Is(err, agent.ErrGone) && !errors.Is(err, agent.ErrLeaving) || ctx.Err() != nil {
-			break
+		switch {
+		case ctx.Err() != nil:
+			return err
+		case errors.Is(err, agent.ErrLeaving): // since it was called; it is waited for
+		case errors.Is(err, agent.ErrGone):
+			if killed++; killed == tries {
+				return err
+			}
+			view.Note(e.Stderr, e.style(e.Width), "the agent is gone; starting another and going on")
+		default:
+			return err
 		}
 	}
-	return err
 }
 
 // projectFlags choose the pipeline and its values.

@@ -44,13 +44,15 @@ func newGCCommand(env *Env) *cli.Command {
 
 // parseAge reads a duration; days are what people keep things for.
 func parseAge(text string) (time.Duration, error) {
+	const century = 36500 // days; more would not fit
 	age, err := time.ParseDuration(text)
-	if days, ok := strings.CutSuffix(text, "d"); ok {
-		var n float64
-		if n, err = strconv.ParseFloat(days, 64); n > 36500 {
-			n = 36500 // a hundred years, and no overflow
+	if number, ok := strings.CutSuffix(text, "d"); ok {
+		var days float64
+		days, err = strconv.ParseFloat(number, 64)
+		if !(days >= 0) { // nor NaN
+			days = -1
 		}
-		age = time.Duration(n * 24 * float64(time.Hour))
+		age = time.Duration(min(days, century) * 24 * float64(time.Hour))
 	}
 	if err != nil || age < 0 {
 		return 0, usageError("write it like 12h or 30d", fmt.Sprintf("--keep-age %q is no length of time", text))

@@ -1,7 +1,9 @@
 package cmd
 
 import (
+	"bytes"
 	"os"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -9,8 +11,18 @@ import (
 
 func isRoot() bool { return os.Geteuid() == 0 }
 
-// alive reports whether a process is there, a zombie not counted as one.
-func alive(pid int) bool { return unix.Kill(pid, 0) == nil }
+// alive reports whether a process is there. One that has ended and waits for its
+// parent to notice does not count: the parent of an agent whose client is gone may
+// be a container's first process, which never looks.
+func alive(pid int) bool {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return unix.Kill(pid, 0) == nil
+	}
+	// The name, in parentheses, may hold anything; the state is what follows it.
+	state := bytes.TrimLeft(b[bytes.LastIndexByte(b, ')')+1:], " ")
+	return len(state) > 0 && state[0] != 'Z' && state[0] != 'X'
+}
 
 // timer fires after so many milliseconds.
 func timer(_ *Env, ms int) <-chan time.Time { return time.After(time.Duration(ms) * time.Millisecond) }

@@ -124,7 +124,7 @@ func (t *teller) event(e event.Event) {
 
 // end takes the error of the run. What the end of the run told is not said again.
 func (t *teller) end(err error) error {
-	defer t.done()
+	t.done()
 	if t.last == nil {
 		return err
 	}
@@ -135,7 +135,8 @@ func (t *teller) end(err error) error {
 		return nil
 	}
 	e, code := classify(err)
-	told := e.Kind == engine.StageFailed
+	// Who canceled the run knows; when somebody else did, there is a hint.
+	told := e.Kind == engine.StageFailed || e.Kind == engine.Interrupted && e.Hint == ""
 	if t.json {
 		if !told && t.last.Message == "" {
 			t.last.Message = e.Error()
@@ -143,8 +144,6 @@ func (t *teller) end(err error) error {
 		t.emit(*t.last)
 	}
 	if !told {
-		t.done()
-		t.done = func() {}
 		view.Error(t.env.Stderr, t.env.style(t.env.Width), e)
 	}
 	return silentError(code)

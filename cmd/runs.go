@@ -24,6 +24,9 @@ func newRunsCommand(env *Env) *cli.Command {
 			if err != nil {
 				return err
 			}
+			if c.Int("limit") < 0 {
+				return usageError("0 is for all", "--limit must not be negative")
+			}
 			req := engine.RunsRequest{Dir: g.dir, Limit: c.Int("limit")}
 			if c.Bool("all") {
 				req.Dir = ""

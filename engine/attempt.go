@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -383,7 +384,7 @@ func (r *run) classify(ctx context.Context, s *hcl.Stage, at *store.Attempt, exi
 	if exit.Signal != 0 {
 		at.Signal = signalName(exit.Signal)
 	}
-	f := &event.Failure{}
+	f := &event.Failure{ExitCode: exit.Code}
 	switch {
 	case err != nil:
 		f.Class, f.Message = store.ClassInfra, err.Error()
@@ -401,8 +402,8 @@ func (r *run) classify(ctx context.Context, s *hcl.Stage, at *store.Attempt, exi
 		f.Class, f.Message = store.ClassExit, "its command was ended by "+at.Signal
 	case exit.Code != 0:
 		f.Class, f.Message = store.ClassExit, fmt.Sprintf("its command ended with exit status %d", exit.Code)
-		if exit.Code == 127 && s.Command.Shell {
-			f.Hint = "127 means that the shell did not find a program; is it in the image?"
+		if exit.Code == 127 {
+			f.Hint = "127 means that a program was not found; is it in the image?"
 		}
 	default:
 		at.Class = store.ClassOK
@@ -549,6 +550,9 @@ func parseMetrics(data []byte) (map[string]float64, error) {
 		}
 	}
 	walk("", v)
+	if len(out) == 0 {
+		return nil, errors.New("there is no number in it")
+	}
 	return out, nil
 }
 
@@ -556,19 +560,20 @@ func parseMetrics(data []byte) (map[string]float64, error) {
 func outputFailure(s *hcl.Stage, a *attempt, what, path string, err error) *event.Failure {
 	f := &event.Failure{Class: store.ClassOutput, Message: fmt.Sprintf("%s (%q): %v", what, path, err)}
 	if !errors.Is(err, os.ErrNotExist) {
+		f.Hint = "an output is a file, or a directory of files, directories and links that stay in it"
 		return f
 	}
 	f.Message = fmt.Sprintf("%s was not written: %q is not there", what, path)
-	if names := leftIn(a.sandbox); len(names) > 0 {
+	if names := leftIn(a.sandbox, written(s)); len(names) > 0 {
 		f.Hint = "it wrote instead: " + strings.Join(names, ", ")
 	} else {
-		f.Hint = "it wrote nothing in its workspace"
+		f.Hint = "it wrote nothing else in its workspace"
 	}
 	return f
 }
 
-// leftIn lists what a stage wrote, at most a screenful.
-func leftIn(sb *sandbox) []string {
+// leftIn lists what a stage wrote besides what it declares, at most a screenful.
+func leftIn(sb *sandbox, declared []string) []string {
 	const most = 20
 	var names []string
 	err := filepath.WalkDir(sb.work, func(p string, d os.DirEntry, err error) error {
@@ -580,6 +585,12 @@ func leftIn(sb *sandbox) []string {
 			return err
 		}
 		if sb.points[filepath.ToSlash(rel)] {
+			if d.IsDir() {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if slices.Contains(declared, filepath.ToSlash(rel)) {
 			if d.IsDir() {
 				return filepath.SkipDir
 			}

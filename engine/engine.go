@@ -118,6 +118,13 @@ func (e *Engine) Forget() {
 	debug.FreeOSMemory()
 }
 
+// StartRuntime starts the runtime before it is needed. It clears away what a killed
+// owner of the store left: processes, mounts, control groups.
+func (e *Engine) StartRuntime(ctx context.Context) error {
+	_, err := e.runtime.get(ctx, e.cfg.NewRuntime)
+	return err
+}
+
 // closeInterrupted marks the runs that a killed agent left as running.
 func (e *Engine) closeInterrupted() error {
 	runs, err := e.store.Runs(store.RunFilter{Status: "running"})

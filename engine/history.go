@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"plumb/engine/event"
+	"plumb/hcl"
 	"plumb/store"
 )
 
@@ -34,8 +35,13 @@ func (e *Engine) findRun(dir, name string) (*store.Run, error) {
 		return nil, invalid("plumb run makes one", "there is no run of this project yet")
 	case len(candidates) > 0 && strings.HasPrefix(string(candidates[0]), name):
 		return nil, invalid("name one of: "+joined(candidates), "%q is the beginning of several runs", name)
-	case len(candidates) > 0:
-		return nil, invalid("did you mean "+joined(candidates)+"?", "there is no run %q", name)
+	}
+	var ids []string
+	for _, c := range candidates {
+		ids = append(ids, string(c))
+	}
+	if near := hcl.Nearest(name, ids); near != "" {
+		return nil, invalid("did you mean "+near+"?", "there is no run %q", name)
 	}
 	return nil, invalid("plumb runs lists them", "there is no run %q", name)
 }
@@ -77,6 +83,9 @@ func (e *Engine) shown(r *store.StageResult) (*ShownStage, error) {
 	}
 	if st.Attempts == nil {
 		st.Attempts = []store.Attempt{}
+	}
+	if st.Metrics == nil {
+		st.Metrics = map[string]float64{}
 	}
 	if r.Key.IsZero() || r.Status != "ran" && r.Status != "cached" {
 		return st, nil

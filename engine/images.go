@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	goruntime "runtime"
@@ -79,7 +80,7 @@ func (e *Engine) pinOne(ctx context.Context, dir string, im *hcl.Image, lock *hc
 	}
 	src, err := find.Resolve(ctx, l, platform)
 	if err != nil {
-		return nil, false, imageError(im, err)
+		return nil, false, imageError(im, errors.New(strings.ReplaceAll(err.Error(), dir+"/", "")))
 	}
 	d, err := store.ParseDigest(src.Manifest())
 	if err != nil {
@@ -130,6 +131,7 @@ func imageError(im *hcl.Image, err error) error {
 	return hcl.Diagnostics{{
 		Severity: hcl.SeverityError, Summary: "Image cannot be used", Context: fmt.Sprintf("image %q", im.Name),
 		Detail: strings.TrimSuffix(err.Error(), ".") + ".", Subject: im.LocatorRange,
+		Hint: "an archive is an OCI layout directory, an OCI archive or what docker save writes",
 	}}
 }
 

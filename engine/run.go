@@ -233,7 +233,7 @@ func (r *run) Decide(_ context.Context, i int) (sched.Verdict, error) {
 	if d.Verdict == plan.Pending {
 		var err error
 		if d, err = r.s.planner.Consider(i); err != nil {
-			return sched.Run, r.s.placed(r.req.Project.Dir, err)
+			return sched.Run, undecided(err)
 		}
 	}
 	if r.s.outside[i] && d.Verdict != plan.Hit {
@@ -247,6 +247,16 @@ func (r *run) Decide(_ context.Context, i int) (sched.Verdict, error) {
 		return sched.Skip, nil
 	}
 	return sched.Run, nil
+}
+
+// undecided makes a failure of the stage out of what only showed when the stages
+// before it had run, like a metric that is not reported.
+func undecided(err error) error {
+	var st *plan.StageError
+	if !errors.As(err, &st) {
+		return err
+	}
+	return &failedError{event.Failure{Class: store.ClassOutput, Message: st.Err.Error(), File: st.Range.File, Line: st.Range.Start.Line}}
 }
 
 // Needs implements sched.Work.
@@ -304,7 +314,7 @@ func (r *run) settle(i int, st sched.State, reason string, err error) {
 	res := &r.results[i]
 	stage := r.s.planner.Stage(i)
 	res.Name, res.Status, res.Key, res.Reason = stage.Name, statusOf[st], r.s.planner.Decision(i).Key, reason
-	if st == sched.Succeeded || st == sched.Failed {
+	if st == sched.Succeeded || st == sched.Failed || st == sched.Cached {
 		res.Image = r.s.images[stage.Image].digest.String()
 	}
 	if rec := r.s.planner.Record(i); rec != nil && (st == sched.Cached || st == sched.Succeeded) {
@@ -314,6 +324,10 @@ func (r *run) settle(i int, st sched.State, reason string, err error) {
 		return
 	}
 	res.Error = err.Error()
+	var fe *failedError
+	if errors.As(err, &fe) {
+		r.fails[i] = &fe.failure
+	}
 	if r.fails[i] == nil {
 		ee := AsError(err)
 		r.fails[i] = &event.Failure{Class: store.ClassInfra, Message: ee.Error(), Hint: ee.Hint, File: stage.Range.File, Line: stage.Range.Start.Line}

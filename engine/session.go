@@ -105,16 +105,16 @@ func (s *session) ingest(ctx context.Context, st *store.Store) error {
 // errMoved says that a file changed between planning and taking it into the store.
 var errMoved = errors.New("the project changes while it is read")
 
-// withInputs adds what is wrong with the pipeline's inputs to what is wrong with
-// its images, so that all is told at once.
+// withInputs tells all paths that are wrong at once, when an image is one of them.
 func withInputs(dir string, p *hcl.Pipeline, err error) error {
 	var diags hcl.Diagnostics
 	if !errors.As(err, &diags) {
 		return err
 	}
-	diags = append(diags, hcl.Check(dir, p)...)
-	diags.Sort()
-	return diags.Dedupe()
+	if checked := hcl.Check(dir, p); checked.HasErrors() {
+		return checked
+	}
+	return err
 }
 
 // consider decides about all selected stages.
@@ -197,7 +197,8 @@ func (r *records) Earlier(stage string) ([]plan.Earlier, error) {
 		if err != nil {
 			return nil, err
 		}
-		if action == nil { // collected since
+		if action == nil { // collected since: that there was one is still of use
+			out = append(out, plan.Earlier{Key: k})
 			continue
 		}
 		n, err := plan.DecodeNote(note)

@@ -179,7 +179,7 @@ func (ev *evaluation) checkExports() {
 				fmt.Sprintf("%s overlaps the export %s on line %d of %s.", quoted(e.Path), quoted(first.Path), first.Range.Start.Line, first.Range.File), "")
 		}
 		if strings.HasSuffix(e.Path, fileSuffix) || e.Path == MainFile || e.Path == LockFile {
-			ev.reportRange(e.Range, "Export over the pipeline", fmt.Sprintf("%s is a file of the pipeline itself.", quoted(e.Path)), "")
+			ev.reportRange(e.Range, "Export over the pipeline", fmt.Sprintf("%s is a file of the pipeline itself.", quoted(e.Path)), "export to another path")
 		}
 		index.add(e.Path, i)
 	}

@@ -83,10 +83,22 @@ func ReadFiles(dir string) ([]File, Diagnostics) {
 		return nil, Diagnostics{{
 			Severity: SeverityError, Summary: "No pipeline here",
 			Detail: fmt.Sprintf("There is no %s in the directory %q.", MainFile, dir),
-			Hint:   "write one, or say where the project is with -C DIR",
+			Hint:   elsewhere(dir),
 		}}
 	}
 	return files, nil
+}
+
+// elsewhere is the hint for a directory that is no project: somebody may stand in
+// a directory of one.
+func elsewhere(dir string) string {
+	up := ".."
+	for at := filepath.Dir(dir); at != dir; dir, at, up = at, filepath.Dir(at), up+"/.." {
+		if info, err := os.Stat(filepath.Join(at, MainFile)); err == nil && info.Mode().IsRegular() {
+			return fmt.Sprintf("there is one in %q: go there, or say -C %s", at, up)
+		}
+	}
+	return "write one, or say where the project is with -C DIR"
 }
 
 func unreadable(name string, err error) Diagnostics {

@@ -15,8 +15,12 @@ const maxOutputs = 8
 // printed, how many stages did what, the metrics with their change, the exported
 // files, and how to get the rest.
 func summary(w io.Writer, s Style, e event.Event, o RunOptions) {
+	told := false
 	for i := range e.Stages {
-		failure(w, s, &e.Stages[i])
+		told = failure(w, s, &e.Stages[i]) || told
+	}
+	if told {
+		fmt.Fprintln(w)
 	}
 	if o.Quiet {
 		return
@@ -47,9 +51,10 @@ func summary(w io.Writer, s Style, e event.Event, o RunOptions) {
 	}
 }
 
-func failure(w io.Writer, s Style, st *event.Stage) {
-	if st.Error == nil {
-		return
+// failure tells what went wrong with a stage, and reports whether something did.
+func failure(w io.Writer, s Style, st *event.Stage) bool {
+	if st.Error == nil || st.Status == "canceled" { // by the user, who knows
+		return false
 	}
 	f := st.Error
 	fmt.Fprintln(w)
@@ -66,7 +71,7 @@ func failure(w io.Writer, s Style, st *event.Stage) {
 	if f.Hint != "" {
 		fmt.Fprintln(w, "  "+s.paint(bold, "hint:")+" "+f.Hint)
 	}
-	fmt.Fprintln(w)
+	return true
 }
 
 func metrics(w io.Writer, s Style, stages []event.Stage) {

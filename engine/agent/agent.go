@@ -22,12 +22,10 @@ package agent
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
-	"syscall"
 
-	"plumb/store"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -37,40 +35,21 @@ const (
 	maxAddress = 107
 )
 
-// SocketPath is where the agent of a store listens: in the store, or, where that
-// path is too long for a socket address, in the runtime directory under the
-// digest of the store's path.
-func SocketPath(dir string) string {
-	p := filepath.Join(dir, socketName)
-	if len(p) <= maxAddress {
-		return p
+// address gives a store's socket a path that fits into a socket address. Where the
+// store's own is too long for one it leads through an open descriptor of its
+// directory, and holds until done is called: nothing of the caller's environment
+// decides where an agent is found.
+func address(dir string) (path string, done func(), err error) {
+	path = filepath.Join(dir, socketName)
+	if len(path) <= maxAddress {
+		return path, func() {}, nil
 	}
-	base := os.Getenv("XDG_RUNTIME_DIR")
-	if base == "" || len(base) > maxAddress-32 {
-		base = filepath.Join(os.TempDir(), "plumb-"+strconv.Itoa(os.Getuid()))
-	}
-	return filepath.Join(base, "plumb-"+store.Sum([]byte(dir)).Short()+".sock")
-}
-
-// preparePlace makes the socket's directory when it is not the store itself, for
-// this user alone.
-func preparePlace(dir, socket string) error {
-	at := filepath.Dir(socket)
-	if at == dir {
-		return nil
-	}
-	if err := os.MkdirAll(at, 0o700); err != nil {
-		return fmt.Errorf("making the socket's directory %q: %w", at, err)
-	}
-	fi, err := os.Lstat(at)
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("looking at the socket's directory %q: %w", at, err)
+		return "", nil, fmt.Errorf("opening the directory %q: %w", dir, err)
 	}
-	st, ok := fi.Sys().(*syscall.Stat_t)
-	if !ok || !fi.IsDir() || int(st.Uid) != os.Geteuid() {
-		return fmt.Errorf("the socket's directory %q belongs to somebody else", at)
-	}
-	return nil
+	path = "/proc/self/fd/" + strconv.Itoa(fd) + "/" + socketName
+	return path, func() { unix.Close(fd) }, nil //nolint:errcheck // nothing was written
 }
 
 // Status is what an agent says of itself.
@@ -82,6 +61,7 @@ type Status struct {
 	Version string  `json:"version"`
 	Store   string  `json:"store"`
 	Runs    int     `json:"runs"`    // under way
+	Leaving bool    `json:"leaving"` // takes no new runs, and ends after those under way
 	Seconds float64 `json:"seconds"` // since it started
 	Memory  int64   `json:"memory"`  // resident, bytes
 }

@@ -34,9 +34,13 @@ type Client struct {
 
 // Dial connects to the agent that listens now; an error when there is none.
 func Dial(ctx context.Context, dir string) (*Client, *Status, error) {
-	path := SocketPath(dir)
 	c := &Client{http: &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			path, done, err := address(dir)
+			if err != nil {
+				return nil, err
+			}
+			defer done()
 			return (&net.Dialer{}).DialContext(ctx, "unix", path)
 		},
 		DisableCompression: true,
@@ -97,7 +101,7 @@ func (c *Client) Run(ctx context.Context, r engine.RunRequest, emit func(event.E
 	conn, hangUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer hangUp()
 	stop := context.AfterFunc(ctx, func() {
-		if _, err := call[bool](conn, c, "cancel", id); err != nil {
+		if err := c.cancel(conn, id); err != nil {
 			hangUp()
 			return
 		}
@@ -105,6 +109,18 @@ func (c *Client) Run(ctx context.Context, r engine.RunRequest, emit func(event.E
 	})
 	defer stop()
 	return stream(conn, c, "run", r, map[string]string{callHeader: id}, emit)
+}
+
+// cancel asks until the run is known: the request for it may still be on its way.
+func (c *Client) cancel(ctx context.Context, id string) error {
+	for ctx.Err() == nil {
+		known, err := call[bool](ctx, c, "cancel", id)
+		if err != nil || *known {
+			return err
+		}
+		pause(ctx, 5*time.Millisecond)
+	}
+	return nil
 }
 
 // Logs implements engine.API.

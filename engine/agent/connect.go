@@ -25,50 +25,70 @@ type Starter struct {
 	Wait  func(message string) // told when an agent of another build is waited for
 }
 
+// Patience is how long to wait for the owner of a store that does not answer: it
+// may be on its way out, and give the stages that it canceled their grace.
+const Patience = 75 * time.Second
+
 // Connect gives a client of the store's agent, starting one when none is there.
-// An agent of another build is asked to finish and leave, and waited for.
+// An agent of another build is asked to finish and leave, and one that is leaving
+// is waited for.
 func Connect(ctx context.Context, s Starter) (*Client, error) {
-	const tries = 20
+	began, told := time.Now(), false
+	again, between := time.Time{}, 100*time.Millisecond // when to try next to start one
 	var last error
-	for range tries {
+	for time.Since(began) < Patience {
 		c, st, err := Dial(ctx, s.Dir)
-		if err == nil {
-			if st.Build == s.Build {
-				return c, nil
-			}
+		last = err
+		switch {
+		case err == nil && st.Build == s.Build && !st.Leaving:
+			return c, nil
+		case err == nil:
 			if err := s.replace(ctx, c, st); err != nil {
 				return nil, err
 			}
+			began = time.Now()
+			continue
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case time.Now().Before(again):
+			pause(ctx, 5*time.Millisecond)
 			continue
 		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
+		if err := s.start(ctx); err != nil && !errors.Is(err, errTaken) {
+			return nil, err
 		}
-		if last = s.start(ctx); last != nil && !errors.Is(last, errTaken) {
-			return nil, last
+		if time.Since(began) > time.Second && !told {
+			s.Wait("waiting for the process that owns the store to leave")
+			told = true
 		}
-		if last != nil {
-			pause(ctx, 20*time.Millisecond)
-		}
+		again, between = time.Now().Add(between), min(2*between, time.Second)
 	}
 	return nil, fmt.Errorf("no agent of %q could be reached: %w", s.Dir, last)
 }
 
-// replace asks an agent of another build to leave and waits until it has.
+// replace asks an agent of another build to leave and waits until it has; one that
+// is leaving already is only waited for.
 func (s Starter) replace(ctx context.Context, c *Client, st *Status) error {
 	defer c.Close()
+	whose := "the agent that is leaving"
+	if st.Build != s.Build {
+		whose = "another build of plumb"
+	}
 	if _, err := c.Leave(ctx, false); err != nil && !errors.Is(err, ErrGone) {
-		return fmt.Errorf("asking the agent of another build (process %d) to leave: %w", st.PID, err)
+		return fmt.Errorf("asking %s (process %d) to leave: %w", whose, st.PID, err)
 	}
 	if st.Runs > 0 {
-		s.Wait(fmt.Sprintf("waiting for %d run(s) of another build of plumb (process %d) to finish", st.Runs, st.PID))
+		s.Wait(fmt.Sprintf("waiting for %d run(s) of %s (process %d) to finish", st.Runs, whose, st.PID))
 	}
 	for {
-		other, _, err := Dial(ctx, s.Dir)
+		other, now, err := Dial(ctx, s.Dir)
 		if err != nil {
 			return ctx.Err()
 		}
 		other.Close()
+		if now.PID != st.PID {
+			return nil
+		}
 		pause(ctx, 10*time.Millisecond)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -30,8 +29,13 @@ const (
 	sleepAfter = 15 * time.Second
 )
 
-// maxRequest bounds what a client may send, in bytes.
-const maxRequest = 16 << 20
+// A client sends what it asks for at once. One that sends more than maxRequest
+// bytes, or takes longer than requestTime over it, is answered with an error, so
+// that it cannot keep the agent from leaving.
+const (
+	maxRequest  = 16 << 20
+	requestTime = 5 * time.Second
+)
 
 // Server answers the calls of one store's clients.
 type Server struct {
@@ -46,8 +50,12 @@ type Server struct {
 	rest    *time.Timer
 	sleep   *time.Timer
 	leaving bool
+	stopped bool // what ran was canceled because the agent has to end
 	done    chan struct{}
 	once    sync.Once
+
+	quiet sync.Mutex // held by what is done at rest
+	ended bool       // guarded by quiet: nothing is done at rest any more
 }
 
 // Options says who the agent is and how long it stays.
@@ -75,14 +83,14 @@ func (s *Server) Serve(ctx context.Context, ready func()) error {
 	if err != nil {
 		return err
 	}
-	socket := SocketPath(s.opts.Dir)
+	socket := filepath.Join(s.opts.Dir, socketName)
 	pid := filepath.Join(s.opts.Dir, pidName)
 	if err := os.WriteFile(pid, []byte(strconv.Itoa(s.opts.PID)+"\n"), 0o600); err != nil {
 		return errors.Join(fmt.Errorf("writing %q: %w", pid, err), l.Close())
 	}
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	h := &http.Server{Handler: s.handler(), BaseContext: func(net.Listener) context.Context { return base }, ReadHeaderTimeout: 10 * time.Second}
+	h := &http.Server{Handler: s.handler(), BaseContext: func(net.Listener) context.Context { return base }, ReadHeaderTimeout: requestTime}
 	s.touch(0)
 	served := make(chan error, 1)
 	go func() { served <- h.Serve(l) }()
@@ -102,7 +110,22 @@ func (s *Server) Serve(ctx context.Context, ready func()) error {
 	if e := h.Shutdown(end); e != nil && !errors.Is(e, http.ErrServerClosed) {
 		err = errors.Join(err, fmt.Errorf("ending the connections: %w", e))
 	}
+	s.quiet.Lock()
+	defer s.quiet.Unlock()
+	s.ended = true
 	return err
+}
+
+// atRest makes f wait for what else is done at rest, and leaves it out once Serve
+// has returned: the store is closed then.
+func (s *Server) atRest(f func()) func() {
+	return func() {
+		s.quiet.Lock()
+		defer s.quiet.Unlock()
+		if !s.ended {
+			f()
+		}
+	}
 }
 
 func removeIfThere(path string) error {
@@ -115,10 +138,11 @@ func removeIfThere(path string) error {
 // listen takes the socket's place. The caller owns the store's lock, so whatever
 // stands there was left by a dead agent.
 func (s *Server) listen() (net.Listener, error) {
-	path := SocketPath(s.opts.Dir)
-	if err := preparePlace(s.opts.Dir, path); err != nil {
+	path, done, err := address(s.opts.Dir)
+	if err != nil {
 		return nil, err
 	}
+	defer done()
 	if err := removeIfThere(path); err != nil {
 		return nil, fmt.Errorf("clearing the way for the socket %q: %w", path, err)
 	}
@@ -194,10 +218,10 @@ func (s *Server) touch(by int) {
 		s.idle = time.AfterFunc(s.opts.Idle, s.leave)
 	}
 	if s.opts.Rest != nil {
-		s.rest = time.AfterFunc(restAfter, s.opts.Rest)
+		s.rest = time.AfterFunc(restAfter, s.atRest(s.opts.Rest))
 	}
 	if s.opts.Sleep != nil {
-		s.sleep = time.AfterFunc(sleepAfter, s.opts.Sleep)
+		s.sleep = time.AfterFunc(sleepAfter, s.atRest(s.opts.Sleep))
 	}
 }
 
@@ -206,7 +230,7 @@ func (s *Server) leave() { s.once.Do(func() { close(s.done) }) }
 func (s *Server) cancelAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.leaving = true
+	s.leaving, s.stopped = true, true
 	for _, cancel := range s.runs {
 		cancel()
 	}
@@ -240,7 +264,7 @@ func (s *Server) status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return Status{Schema: engine.Schema, Running: true, PID: s.opts.PID, Build: s.opts.Build, Version: s.opts.Version,
-		Store: s.opts.Dir, Runs: len(s.runs), Seconds: time.Since(s.started).Seconds(), Memory: residentMemory()}
+		Store: s.opts.Dir, Runs: len(s.runs), Leaving: s.leaving, Seconds: time.Since(s.started).Seconds(), Memory: residentMemory()}
 }
 
 // residentMemory reads the process's own size; 0 where /proc does not tell.
@@ -260,13 +284,14 @@ func residentMemory() int64 {
 // {"now":true} it cancels what is.
 func (s *Server) handleLeave(w http.ResponseWriter, r *http.Request) {
 	var req leaveRequest
-	if err := read(r, &req); err != nil {
+	if err := read(w, r, &req); err != nil {
 		reply(w, nil, err)
 		return
 	}
 	reply(w, s.status(), nil)
 	if req.Now {
-		s.cancelAll()
+		s.leave() // Serve cancels what is under way, and waits for it
+		return
 	}
 	s.mu.Lock()
 	s.leaving = true
@@ -279,7 +304,7 @@ type leaveRequest struct {
 
 func (s *Server) handleCancel(w http.ResponseWriter, r *http.Request) {
 	var call string
-	if err := read(r, &call); err != nil {
+	if err := read(w, r, &call); err != nil {
 		reply(w, nil, err)
 		return
 	}
@@ -294,7 +319,7 @@ func (s *Server) handleCancel(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) handleRun(w http.ResponseWriter, r *http.Request) {
 	var req engine.RunRequest
-	if err := read(r, &req); err != nil {
+	if err := read(w, r, &req); err != nil {
 		reply(w, nil, err)
 		return
 	}
@@ -319,11 +344,20 @@ func (s *Server) handleRun(w http.ResponseWriter, r *http.Request) {
 	}()
 	out := newLines[event.Event](w)
 	if !req.Detach {
-		err := s.api.Run(ctx, req, out.send)
-		out.finish(err)
+		out.finish(s.explained(s.api.Run(ctx, req, out.send)))
 		return
 	}
 	s.runDetached(ctx, req, out)
+}
+
+// explained tells a client that did not cancel its run who did.
+func (s *Server) explained(err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil || !s.stopped || engine.AsError(err).Kind != engine.Interrupted {
+		return err
+	}
+	return &engine.Error{Kind: engine.Interrupted, Message: "the run was canceled: the agent was stopped", Hint: "run again; what was done stays done"}
 }
 
 // runDetached answers as soon as the run has its id, or could not begin, and
@@ -343,7 +377,7 @@ func (s *Server) runDetached(ctx context.Context, req engine.RunRequest, out *li
 
 func (s *Server) handleLogs(w http.ResponseWriter, r *http.Request) {
 	var req engine.LogsRequest
-	if err := read(r, &req); err != nil {
+	if err := read(w, r, &req); err != nil {
 		reply(w, nil, err)
 		return
 	}
@@ -354,7 +388,7 @@ func (s *Server) handleLogs(w http.ResponseWriter, r *http.Request) {
 func unary[Req, Doc any](f func(context.Context, Req) (*Doc, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var req Req
-		if err := read(r, &req); err != nil {
+		if err := read(w, r, &req); err != nil {
 			reply(w, nil, err)
 			return
 		}
@@ -363,9 +397,16 @@ func unary[Req, Doc any](f func(context.Context, Req) (*Doc, error)) http.Handle
 	}
 }
 
-func read(r *http.Request, into any) error {
-	d := json.NewDecoder(io.LimitReader(r.Body, maxRequest))
-	if err := d.Decode(into); err != nil {
+func read(w http.ResponseWriter, r *http.Request, into any) error {
+	control := http.NewResponseController(w)
+	err := control.SetReadDeadline(time.Now().Add(requestTime))
+	if err == nil {
+		err = json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest)).Decode(into)
+	}
+	if err == nil {
+		err = control.SetReadDeadline(time.Time{}) // from here on reading only tells whether the client is there
+	}
+	if err != nil {
 		return &engine.Error{Kind: engine.Invalid, Message: "reading the request: " + err.Error()}
 	}
 	return nil

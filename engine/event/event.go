@@ -94,12 +94,13 @@ type Output struct {
 
 // Failure says why a stage failed, what it last printed, and where it is declared.
 type Failure struct {
-	Class   store.Class `json:"class"`
-	Message string      `json:"message"`
-	Hint    string      `json:"hint,omitempty"`
-	Tail    []string    `json:"tail,omitempty"`
-	File    string      `json:"file,omitempty"`
-	Line    int         `json:"line,omitempty"`
+	Class    store.Class `json:"class"`
+	ExitCode int         `json:"exit_code,omitempty"`
+	Message  string      `json:"message"`
+	Hint     string      `json:"hint,omitempty"`
+	Tail     []string    `json:"tail,omitempty"`
+	File     string      `json:"file,omitempty"`
+	Line     int         `json:"line,omitempty"`
 }
 
 // Export is one exported path of a run.

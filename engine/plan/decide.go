@@ -39,8 +39,8 @@ type Records interface {
 	Earlier(stage string) ([]Earlier, error)
 }
 
-// Earlier is an action a stage had before. Sources tells the text a value was
-// written as, by field; see Note.
+// Earlier is an action a stage had before. Action is nil when it is not kept any
+// more.
 type Earlier struct {
 	Key    store.Key
 	Action []byte
@@ -96,6 +96,9 @@ func explainMiss(rec Records, st stageFacts, d Decision, miss *store.Miss) ([]Re
 	}
 	if _, reasons := Nearest(earlier, fields, st.note); reasons != nil {
 		return reasons, nil
+	}
+	if len(earlier) > 0 {
+		return []Reason{{Kind: ReasonEvicted, Detail: "what it did before was removed by gc"}}, nil
 	}
 	return []Reason{{Kind: ReasonNew}}, nil
 }

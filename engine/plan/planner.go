@@ -342,7 +342,8 @@ func (p *Planner) ownChanges(s *hcl.Stage) ([]Reason, error) {
 		return nil, err
 	}
 	var best []Reason
-	for n, e := range earlier {
+	first := true
+	for _, e := range earlier {
 		old, err := Decode(e.Action)
 		if err != nil {
 			continue
@@ -357,8 +358,8 @@ func (p *Planner) ownChanges(s *hcl.Stage) ([]Reason, error) {
 		if len(diff) > 0 {
 			diff = Causes(diff, e.Note, note)
 		}
-		if n == 0 || len(diff) < len(best) {
-			best = diff
+		if first || len(diff) < len(best) {
+			best, first = diff, false
 		}
 	}
 	return best, nil

@@ -1,0 +1,322 @@
+package cmd
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"plumb/engine"
+	"plumb/engine/agent"
+	"plumb/engine/event"
+	"plumb/store"
+)
+
+// What scripts cannot say is said here: processes that are killed, that run side
+// by side, or that find the machine in a bad way. A site is a store with projects;
+// plumb runs on it as real processes, the agent too, and when the test is over
+// nothing of it may be left on the machine.
+type site struct {
+	t     *testing.T
+	exe   string
+	store string
+	image string
+	root  string // projects live here
+	env   []string
+}
+
+// patience is how long a test waits for what must come, on a machine that does
+// other things besides.
+const patience = 30 * time.Second
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	exe, err := exec.LookPath("plumb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := t.TempDir()
+	s := &site{t: t, exe: exe, root: root, store: filepath.Join(root, "store"), image: filepath.Join(imageDir(t), "plain")}
+	s.env = []string{"HOME=" + root, "PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir()}
+	t.Cleanup(s.leave)
+	return s
+}
+
+// leave ends the agent and looks for what is left.
+func (s *site) leave() {
+	if r := s.plumb("", "agent", "stop"); r.code != 0 {
+		s.t.Errorf("plumb agent stop: %v", r)
+	}
+	s.wantNothingLeft()
+}
+
+// project makes one, with the image at hand as image.sh.
+func (s *site) project(name, pipeline string) string {
+	s.t.Helper()
+	dir := filepath.Join(s.root, name)
+	if err := os.CopyFS(filepath.Join(dir, "image"), os.DirFS(s.image)); err != nil {
+		s.t.Fatal(err)
+	}
+	text := "image \"sh\" { archive = \"image\" }\npipeline \"" + name + "\" { image = image.sh }\n" + pipeline
+	if err := os.WriteFile(filepath.Join(dir, "plumb.hcl"), []byte(text), 0o644); err != nil {
+		s.t.Fatal(err)
+	}
+	return dir
+}
+
+// process is a plumb under way.
+type process struct {
+	t        *testing.T
+	cmd      *exec.Cmd
+	out, err lineBuffer
+	ended    chan struct{}
+}
+
+// result is how one ended. A process that a signal killed has the code -1.
+type result struct {
+	code     int
+	out, err string
+}
+
+func (r result) String() string { return fmt.Sprintf("exit %d\n%s\n%s", r.code, r.out, r.err) }
+
+// start runs plumb in dir, with a process group of its own, and does not wait.
+func (s *site) start(dir string, args ...string) *process {
+	s.t.Helper()
+	return s.startExe(s.exe, dir, args...)
+}
+
+func (s *site) startExe(exe, dir string, args ...string) *process {
+	s.t.Helper()
+	if dir == "" {
+		dir = s.root
+	}
+	p := &process{t: s.t, cmd: exec.Command(exe, append([]string{"--store", s.store}, args...)...), ended: make(chan struct{})}
+	p.cmd.Dir, p.cmd.Env = dir, s.env
+	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.err
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := p.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	go func() {
+		defer close(p.ended)
+		var ee *exec.ExitError
+		if err := p.cmd.Wait(); err != nil && !errors.As(err, &ee) {
+			fmt.Fprintln(&p.err, err)
+		}
+	}()
+	return p
+}
+
+func (p *process) wait() result {
+	p.t.Helper()
+	select {
+	case <-p.ended:
+	case <-time.After(2 * patience):
+		p.signal(syscall.SIGKILL)
+		<-p.ended
+		p.t.Fatalf("plumb %q does not end:\n%s\n%s", p.cmd.Args[1:], p.out.String(), p.err.String())
+	}
+	return result{p.cmd.ProcessState.ExitCode(), p.out.String(), p.err.String()}
+}
+
+// signal sends to a process that may have ended already.
+func (p *process) signal(sig syscall.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		p.t.Fatal(err)
+	}
+}
+
+func (s *site) plumb(dir string, args ...string) result {
+	s.t.Helper()
+	return s.start(dir, args...).wait()
+}
+
+// want runs plumb and requires its exit status.
+func (s *site) want(code int, dir string, args ...string) result {
+	s.t.Helper()
+	r := s.plumb(dir, args...)
+	if r.code != code {
+		s.t.Fatalf("plumb %q, want exit %d: %v%s", args, code, r, s.agentLog())
+	}
+	return r
+}
+
+func (s *site) agentLog() string {
+	b, err := os.ReadFile(filepath.Join(s.store, "agent.log"))
+	if err != nil {
+		return ""
+	}
+	return "\nagent.log: " + string(b)
+}
+
+// lineBuffer is what a process printed so far.
+type lineBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lineBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lineBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// eventually waits for what becomes true.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("after %v still not: %s", patience, what)
+		}
+	}
+}
+
+// says waits until the process printed text, on either of its outputs.
+func (p *process) says(text string) {
+	p.t.Helper()
+	eventually(p.t, fmt.Sprintf("plumb %q prints %q", p.cmd.Args[1:], text), func() bool {
+		return strings.Contains(p.out.String()+p.err.String(), text)
+	})
+}
+
+// finished is the last event of a run with --json.
+func finished(t *testing.T, r result) event.Event {
+	t.Helper()
+	lines := strings.Split(strings.TrimSpace(r.out), "\n")
+	var e event.Event
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &e); err != nil || e.Type != event.RunFinished {
+		t.Fatalf("the last line is no run_finished: %v\n%v", err, r)
+	}
+	return e
+}
+
+// runs lists the history of all projects; nothing in it may be under way.
+func (s *site) runs(dir string) []store.Run {
+	s.t.Helper()
+	var doc engine.RunsDoc
+	s.document(&doc, dir, "runs", "--all", "--json")
+	return doc.Runs
+}
+
+func (s *site) document(into any, dir string, args ...string) {
+	s.t.Helper()
+	r := s.want(0, dir, args...)
+	if err := json.Unmarshal([]byte(r.out), into); err != nil {
+		s.t.Fatalf("plumb %q: %v\n%s", args, err, r.out)
+	}
+}
+
+// agentPID is the process that owns the store, as the machine sees it.
+func (s *site) agentPID() int {
+	s.t.Helper()
+	var st agent.Status
+	s.document(&st, "", "agent", "status", "--json")
+	if !st.Running {
+		s.t.Fatal("no agent is running")
+	}
+	return st.PID
+}
+
+// pidFile is the agent's process, 0 when there is none: quicker than asking.
+func (s *site) pidFile() int {
+	b, err := os.ReadFile(filepath.Join(s.store, "agent.pid"))
+	if err != nil {
+		return 0
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil {
+		return 0
+	}
+	return pid
+}
+
+// wantNothingLeft looks on the whole machine for what belongs to the store:
+// control groups, mounts in any namespace, processes, mount points.
+func (s *site) wantNothingLeft() {
+	s.t.Helper()
+	for _, what := range s.left() {
+		s.t.Errorf("left behind: %s", what)
+	}
+}
+
+func (s *site) left() (found []string) {
+	found = append(found, s.cgroups()...)
+	procs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, proc := range procs {
+		found = append(found, s.ofProcess(proc)...)
+	}
+	if entries, err := os.ReadDir(stateDir(s.store)); err == nil {
+		for _, e := range entries {
+			found = append(found, "state "+e.Name())
+		}
+	}
+	return found
+}
+
+// cgroups are those of the store's containers, under every controller.
+func (s *site) cgroups() (found []string) {
+	for _, pattern := range []string{"/sys/fs/cgroup/", "/sys/fs/cgroup/*/", "/sys/fs/cgroup/*/*/", "/sys/fs/cgroup/*/*/*/"} {
+		dirs, err := filepath.Glob(pattern + s.cgroup())
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		found = append(found, dirs...)
+	}
+	return found
+}
+
+// cgroup is how the runtime names the control group of all of a store's containers.
+func (s *site) cgroup() string {
+	sum := sha256.Sum256([]byte(filepath.Join(s.store, "containerd")))
+	return "plumb-" + hex.EncodeToString(sum[:6])
+}
+
+func (s *site) ofProcess(proc string) (found []string) {
+	read := func(name string) string {
+		b, err := os.ReadFile(filepath.Join(proc, name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ESRCH) && !errors.Is(err, syscall.EINVAL) {
+			s.t.Error(err)
+		}
+		return string(b)
+	}
+	if proc == "/proc/"+strconv.Itoa(os.Getpid()) {
+		return nil
+	}
+	if cmdline := read("cmdline"); strings.Contains(cmdline, s.store) {
+		found = append(found, proc+" "+strings.ReplaceAll(cmdline, "\x00", " "))
+	}
+	if strings.Contains(read("cgroup"), s.cgroup()) {
+		found = append(found, proc+" in a container: "+read("comm"))
+	}
+	in := bufio.NewScanner(strings.NewReader(read("mountinfo")))
+	for in.Scan() {
+		if strings.Contains(in.Text(), s.store+"/") || strings.Contains(in.Text(), stateDir(s.store)) {
+			found = append(found, proc+" sees the mount "+in.Text())
+		}
+	}
+	return found
+}
