@@ -84,6 +84,15 @@ func runAgentStatus(ctx context.Context, g global, env *Env) error {
 
 func runAgentStop(ctx context.Context, g global, env *Env) error {
 	c, st, err := agent.Dial(ctx, g.store)
+	if err != nil && wasKilled(g.store) {
+		// Its successor clears up after it, if only to be stopped.
+		_, done, werr := env.writer(ctx, g)
+		if werr != nil {
+			return werr
+		}
+		done()
+		c, st, err = agent.Dial(ctx, g.store)
+	}
 	if err != nil {
 		if g.json {
 			return view.JSON(env.Stdout, &agent.Status{Schema: engine.Schema, Store: g.store})
@@ -155,9 +164,9 @@ func runAgentServe(ctx context.Context, g global, env *Env) error {
 	if err != nil {
 		log.Warn("the agent cannot tell its build", "error", err)
 	}
-	if entries, rerr := os.ReadDir(stateDir(g.store)); rerr == nil && len(entries) > 0 {
-		// The last agent was killed. It may be long until this one needs containers,
-		// and what it left must not stay for so long.
+	if wasKilled(g.store) {
+		// It may be long until this agent needs containers, and what the last one left
+		// must not stay for so long.
 		if rerr := eng.StartRuntime(ctx); rerr != nil {
 			log.Warn("clearing away what a killed agent left", "error", rerr)
 		}
@@ -165,7 +174,7 @@ func runAgentServe(ctx context.Context, g global, env *Env) error {
 	srv := agent.NewServer(eng, agent.Options{Dir: g.store, Build: build, Version: Version(), PID: early.OuterPID(), Idle: idle(env), Logger: log, Rest: func() { eng.Rest(ctx) }, Sleep: eng.Forget})
 	err = srv.Serve(ctx, func() { p.tell(agent.Ready) })
 	err = errors.Join(err, eng.Close())
-	os.Remove(stateDir(g.store)) //nolint:errcheck // not empty: the next agent clears it
+	os.Remove(statePath(g.store)) //nolint:errcheck // not empty: the next agent clears it
 	if err != nil {
 		log.Error("the agent ended", "error", err)
 		p.tell(err.Error())
@@ -182,12 +191,26 @@ func newRuntime(ctx context.Context, dir string, log *slog.Logger) (runtime.Runt
 // an unprivileged user outside, who must be able to pass through every directory on
 // the way there; the way to a store may well be closed to others, /run never is.
 func stateDir(dir string) string {
-	const base = "/run/plumb"
-	state := filepath.Join(base, store.Sum([]byte(dir)).Short())
+	state := statePath(dir)
 	if os.MkdirAll(state, 0o711) != nil {
 		return filepath.Join(dir, "state")
 	}
 	return state
+}
+
+func statePath(dir string) string {
+	return filepath.Join("/run/plumb", store.Sum([]byte(dir)).Short())
+}
+
+// wasKilled reports whether the store's last agent ended without clearing up after
+// its containers.
+func wasKilled(dir string) bool {
+	for _, state := range []string{statePath(dir), filepath.Join(dir, "state")} {
+		if entries, err := os.ReadDir(state); err == nil && len(entries) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func idle(env *Env) time.Duration {

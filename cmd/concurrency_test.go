@@ -54,7 +54,7 @@ stage "common" {
 			if diff := cmp.Diff(map[string]int{"ran": 1, "cached": clients - 1}, common); diff != "" {
 				t.Errorf("how often the common stage ran (-want +got):\n%s", diff)
 			}
-			if got := len(s.runs("")); got != clients {
+			if got := len(s.runs()); got != clients {
 				t.Errorf("%d runs of %d clients are recorded", got, clients)
 			}
 		})

@@ -95,7 +95,7 @@ func TestKilled(t *testing.T) {
 			s.want(0, "", "agent", "stop")
 			s.wantNothingLeft()
 		}
-		s.wantWhole(dir)
+		s.wantWhole()
 		if t.Failed() {
 			t.Fatalf("round %d", round)
 		}
@@ -185,10 +185,10 @@ func (s *site) content(dir string, names map[string]store.Digest) map[string]str
 
 // wantWhole reads the newest runs: none is under way, and all they say of outputs
 // can be got.
-func (s *site) wantWhole(dir string) {
+func (s *site) wantWhole() {
 	s.t.Helper()
 	const newest = 3
-	for n, run := range s.runs(dir) {
+	for n, run := range s.runs() {
 		if run.Status == "running" {
 			s.t.Errorf("run %s is said to be running", run.ID)
 		}
@@ -196,12 +196,12 @@ func (s *site) wantWhole(dir string) {
 			continue
 		}
 		var doc engine.ShowDoc
-		s.document(&doc, dir, "show", string(run.ID), "--json")
-		s.wantOutputs(dir, &doc)
+		s.document(&doc, run.Project, "show", string(run.ID), "--json")
+		s.wantOutputs(&doc)
 	}
 }
 
-func (s *site) wantOutputs(dir string, doc *engine.ShowDoc) {
+func (s *site) wantOutputs(doc *engine.ShowDoc) {
 	s.t.Helper()
 	for _, st := range doc.Stages {
 		if st.Status != "ran" && st.Status != "cached" {
@@ -212,11 +212,11 @@ func (s *site) wantOutputs(dir string, doc *engine.ShowDoc) {
 		}
 		for _, o := range st.Outputs {
 			to := filepath.Join(s.t.TempDir(), "artifact")
-			s.want(0, dir, "get", o.Digest.String(), "-o", to)
+			s.want(0, doc.Project, "get", o.Digest.String(), "-o", to)
 		}
 		for _, a := range st.Attempts {
 			if !a.Log.IsZero() {
-				s.want(0, dir, "logs", string(doc.ID), st.Name)
+				s.want(0, doc.Project, "logs", string(doc.ID), st.Name)
 			}
 		}
 	}
@@ -260,7 +260,7 @@ func TestKilledCold(t *testing.T) {
 				kill(t, pid, false)
 			}
 			s.want(0, dir, "run")
-			s.wantWhole(dir)
+			s.wantWhole()
 		})
 	}
 }
@@ -276,13 +276,13 @@ stage "before" {
 }
 stage "long" {
   inputs  = [stage.before.out]
-  command = "echo begun; probe-daemon 600; sleep 1; echo long > long"
+  command = "echo begun; probe-daemon 600; sleep 2; echo long > long"
   outputs = { long = "long" }
 }
 `)
 	p := s.start(dir, "run", "--json")
 	p.says(`"line":"begun"`)
-	pid := s.agentPID()
+	pid := s.pidFile()
 	kill(t, pid, false)
 	eventually(t, "no process of the killed agent is left", func() bool { return !s.busy(pid) })
 	r := p.wait()
@@ -297,7 +297,7 @@ stage "long" {
 		t.Errorf("stages (-want +got):\n%s", diff)
 	}
 	statuses := map[string]int{}
-	for _, run := range s.runs(dir) {
+	for _, run := range s.runs() {
 		statuses[run.Status]++
 	}
 	if diff := cmp.Diff(map[string]int{"canceled": 1, "succeeded": 1}, statuses); diff != "" {
@@ -351,4 +351,7 @@ stage "slow" { command = "echo begun; sleep 600" }
 	if left := s.cgroups(); len(left) > 0 {
 		t.Errorf("cgroups left: %v", left)
 	}
+	kill(t, s.agentPID(), false)
+	s.want(0, "", "agent", "stop") // nobody is there: it still clears up
+	s.wantNothingLeft()
 }

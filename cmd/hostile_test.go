@@ -22,11 +22,11 @@ func TestHostile(t *testing.T) {
 	pid := s.agentPID()
 	for _, c := range []struct {
 		name, send string
-		want       string // in the answer's first line or body; "" for no answer
+		want       string // in the answer's status or body
 	}{
 		{"garbage", "\x00\xff\x16\x03\x01 garbage\r\n\r\n", "400 Bad Request"},
 		{"a wrong path", "POST /v1/nothing HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", "404 Not Found"},
-		{"a path that climbs", "POST /v1/../../etc/passwd HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", "404 Not Found"},
+		{"a path that climbs", "POST /v1/../../etc/passwd HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", "307 Temporary Redirect"},
 		{"a wrong method", "GET /v1/run HTTP/1.1\r\nHost: a\r\n\r\n", "405 Method Not Allowed"},
 		{"no JSON", request("run", "garbage"), "reading the request"},
 		{"JSON of another shape", request("run", `[1, 2]`), "reading the request"},
@@ -105,7 +105,7 @@ func (s *site) exchange(send string) string {
 func TestLongStorePath(t *testing.T) {
 	s := newSite(t)
 	s.store = filepath.Join(s.root, strings.Repeat("a", 100), strings.Repeat("b", 100), "store")
-	dir := s.project("p", "stage \"a\" { command = \"echo a > out\"\n outputs = { out = \"out\" }\n}\n")
+	dir := s.project("p", "stage \"a\" {\n command = \"echo a > out\"\n outputs = { out = \"out\" }\n}\n")
 	s.want(0, dir, "run")
 	pid := s.agentPID()
 	s.env = append(s.env, "XDG_RUNTIME_DIR="+t.TempDir(), "TMPDIR="+t.TempDir())

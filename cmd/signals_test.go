@@ -11,8 +11,11 @@ import (
 	"plumb/engine/runtime/runtimetest"
 )
 
+// A signal that comes before the shell has started anything is lost on it; what it
+// starts then ends with the grace.
 const endless = `
 stage "endless" {
+  grace   = "1s"
   command = "echo begun; probe-daemon 600; sleep 600"
   outputs = { out = "out" }
 }
@@ -21,7 +24,7 @@ stage "endless" {
 // Nothing but SIGKILL ends this one.
 const stubborn = `
 stage "stubborn" {
-  grace   = "3s"
+  grace   = "2s"
   command = "echo begun; while true; do :; done"
 }
 `
@@ -37,9 +40,9 @@ func TestInterrupted(t *testing.T) {
 		least  time.Duration
 		most   time.Duration
 	}{
-		{"SIGINT", syscall.SIGINT, endless, 0, 2 * time.Second},
-		{"SIGTERM", syscall.SIGTERM, endless, 0, 2 * time.Second},
-		{"SIGINT and a stage that does not listen", syscall.SIGINT, stubborn, 3 * time.Second, 6 * time.Second},
+		{"SIGINT", syscall.SIGINT, endless, 0, 4 * time.Second},
+		{"SIGTERM", syscall.SIGTERM, endless, 0, 4 * time.Second},
+		{"SIGINT and a stage that does not listen", syscall.SIGINT, stubborn, 2 * time.Second, 6 * time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := s.in(t)
@@ -72,7 +75,7 @@ func (s *site) in(t *testing.T) *site {
 // wantLast requires how the newest run of a project ended.
 func (s *site) wantLast(dir, status string) {
 	s.t.Helper()
-	if runs := s.runs(dir); len(runs) == 0 || runs[0].Project != dir || runs[0].Status != status {
+	if runs := s.runs(); len(runs) == 0 || runs[0].Project != dir || runs[0].Status != status {
 		s.t.Errorf("want a run of %q that is %s, have %+v", dir, status, runs)
 	}
 }
@@ -97,7 +100,7 @@ func TestInterruptedTwice(t *testing.T) {
 // wantSettled waits until the newest run of a project has ended, and nothing runs.
 func (s *site) wantSettled(dir, status string) {
 	s.t.Helper()
-	eventually(s.t, "the run has ended", func() bool { return s.runs(dir)[0].Status != "running" })
+	eventually(s.t, "the run has ended", func() bool { return s.runs()[0].Status != "running" })
 	s.wantLast(dir, status)
 	eventually(s.t, "the containers are gone", func() bool { return !s.containers() })
 }
@@ -187,10 +190,10 @@ func TestDetached(t *testing.T) {
 	s := newSite(t)
 	dir := s.project("p", "stage \"a\" {\n command = \"sleep 1; echo done > out\"\n outputs = { out = \"out\" }\n}\n")
 	s.want(0, dir, "run", "--detach")
-	if runs := s.runs(dir); len(runs) > 0 && runs[0].Status != "running" {
+	if runs := s.runs(); len(runs) > 0 && runs[0].Status != "running" {
 		t.Errorf("the run was over before its client: %+v", runs)
 	}
-	eventually(t, "the run is there", func() bool { return len(s.runs(dir)) > 0 })
+	eventually(t, "the run is there", func() bool { return len(s.runs()) > 0 })
 	s.wantSettled(dir, "succeeded")
 
 	dir = s.project("q", endless)

@@ -42,8 +42,10 @@ type site struct {
 // other things besides.
 const patience = 30 * time.Second
 
+// newSite makes one. Its test runs beside others: most of it is waiting.
 func newSite(t *testing.T) *site {
 	t.Helper()
+	t.Parallel()
 	exe, err := exec.LookPath("plumb")
 	if err != nil {
 		t.Fatal(err)
@@ -211,11 +213,11 @@ func finished(t *testing.T, r result) event.Event {
 	return e
 }
 
-// runs lists the history of all projects; nothing in it may be under way.
-func (s *site) runs(dir string) []store.Run {
+// runs lists the history of all projects, newest first.
+func (s *site) runs() []store.Run {
 	s.t.Helper()
 	var doc engine.RunsDoc
-	s.document(&doc, dir, "runs", "--all", "--json")
+	s.document(&doc, "", "runs", "--all", "--json")
 	return doc.Runs
 }
 
@@ -269,10 +271,8 @@ func (s *site) left() (found []string) {
 	for _, proc := range procs {
 		found = append(found, s.ofProcess(proc)...)
 	}
-	if entries, err := os.ReadDir(stateDir(s.store)); err == nil {
-		for _, e := range entries {
-			found = append(found, "state "+e.Name())
-		}
+	if _, err := os.Lstat(statePath(s.store)); err == nil {
+		found = append(found, statePath(s.store))
 	}
 	return found
 }
@@ -314,7 +314,7 @@ func (s *site) ofProcess(proc string) (found []string) {
 	}
 	in := bufio.NewScanner(strings.NewReader(read("mountinfo")))
 	for in.Scan() {
-		if strings.Contains(in.Text(), s.store+"/") || strings.Contains(in.Text(), stateDir(s.store)) {
+		if strings.Contains(in.Text(), s.store+"/") || strings.Contains(in.Text(), statePath(s.store)) {
 			found = append(found, proc+" sees the mount "+in.Text())
 		}
 	}

@@ -142,13 +142,12 @@ func (r *run) lineTeller(stage string) func(string) {
 // Run implements sched.Work.
 func (r *run) Run(ctx context.Context, i int, release func()) error {
 	d := r.s.planner.Decision(i)
-	contended, err := r.e.keys.lock(ctx, d.Key)
-	if err != nil {
+	if err := r.e.keys.lock(ctx, d.Key); err != nil {
 		r.Drop(i)
 		return err
 	}
 	defer r.e.keys.unlock(d.Key)
-	if contended && !r.forced(d) {
+	if !r.forced(d) { // another run may have made it since the decision
 		rec, miss, err := r.e.store.Lookup(d.Key)
 		if err != nil {
 			return err
@@ -191,7 +190,11 @@ func (r *run) failed(ctx context.Context, i int, attempts []store.Attempt, err e
 		return err
 	}
 	f := &store.Failure{Key: d.Key, Action: d.Action, Note: r.s.planner.Note(i).Encode(), Run: r.id, Stage: name, When: r.e.cfg.Now().UTC(), Attempts: attempts}
-	if perr := r.e.store.PutFailure(f); perr != nil {
+	perr := r.e.roomSoon(ctx)
+	if perr == nil {
+		perr = r.e.store.PutFailure(f)
+	}
+	if perr != nil {
 		return errors.Join(err, fmt.Errorf("recording the failure of stage %q: %w", name, perr))
 	}
 	return err
@@ -463,7 +466,11 @@ func (r *run) capture(ctx context.Context, i int, a *attempt, attempts []store.A
 	b.PutRecord(rec)
 	b.History(r.req.Project.Dir, s.Name, d.Key)
 	r.e.commits.Add(1)
-	if err := r.e.store.Commit(ctx, b); err != nil {
+	err := r.e.room()
+	if err == nil {
+		err = r.e.store.Commit(ctx, b)
+	}
+	if err != nil {
 		return nil, &event.Failure{Class: store.ClassInfra, Message: fmt.Sprintf("recording the result: %v", err)}
 	}
 	return rec, nil

@@ -56,6 +56,8 @@ type Engine struct {
 	sweeps     atomic.Int64   // collections so far: what was in the store may be gone
 	ids        sync.Mutex
 	lastID     time.Time
+	overdueMu  sync.Mutex
+	overdue    []*store.Run // could not be recorded yet
 }
 
 var _ API = (*Engine)(nil)
@@ -71,6 +73,11 @@ func Open(cfg Config) (*Engine, error) {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if !cfg.ReadOnly {
+		if err := roomFor(cfg.Dir, openReserve); err != nil {
+			return nil, err
+		}
 	}
 	st, err := store.Open(cfg.Dir, store.Options{ReadOnly: cfg.ReadOnly, Logger: cfg.Logger, Now: cfg.Now})
 	if err != nil {
@@ -90,7 +97,7 @@ func (e *Engine) Close() error {
 	e.background.Wait()
 	err := e.runtime.close()
 	if !e.cfg.ReadOnly {
-		err = errors.Join(err, e.scanners.save())
+		err = errors.Join(err, e.putOverdue(), e.scanners.save())
 	}
 	return errors.Join(err, e.store.Close())
 }
@@ -98,7 +105,14 @@ func (e *Engine) Close() error {
 // Rest does what can wait until there is nothing else to do: the store tidies up,
 // and memory that a large run needed goes back to the machine.
 func (e *Engine) Rest(ctx context.Context) {
-	if err := e.store.Maintain(ctx); err != nil {
+	err := e.putOverdue()
+	if err == nil {
+		err = e.room()
+	}
+	if err == nil {
+		err = e.store.Maintain(ctx)
+	}
+	if err != nil {
 		e.cfg.Logger.Warn("tidying up the store", "error", err)
 	}
 	debug.FreeOSMemory()
@@ -238,8 +252,8 @@ type keyLocks struct {
 	held map[store.Key]chan struct{}
 }
 
-// lock waits for its turn; contended reports that somebody else held the key.
-func (k *keyLocks) lock(ctx context.Context, key store.Key) (contended bool, err error) {
+// lock waits for its turn.
+func (k *keyLocks) lock(ctx context.Context, key store.Key) error {
 	for {
 		k.mu.Lock()
 		other, ok := k.held[key]
@@ -249,14 +263,13 @@ func (k *keyLocks) lock(ctx context.Context, key store.Key) (contended bool, err
 			}
 			k.held[key] = make(chan struct{})
 			k.mu.Unlock()
-			return contended, nil
+			return nil
 		}
 		k.mu.Unlock()
-		contended = true
 		select {
 		case <-other:
 		case <-ctx.Done():
-			return true, ctx.Err()
+			return ctx.Err()
 		}
 	}
 }

@@ -51,6 +51,9 @@ func (e *Engine) run(ctx context.Context, req RunRequest, emit func(event.Event)
 	if e.cfg.ReadOnly {
 		return &Error{Kind: Machine, Message: "the store is open for reading only"}
 	}
+	if err := errors.Join(e.room(), e.putOverdue()); err != nil {
+		return err
+	}
 	s, err := e.prepare(ctx, req)
 	if err != nil {
 		return err
@@ -397,8 +400,8 @@ func (r *run) record(status string) (*store.Run, error) {
 		}
 	}
 	rec := r.runRecord(status, stages)
-	if err := r.e.store.PutRun(rec); err != nil {
-		return nil, fmt.Errorf("recording run %q: %w", r.id, err)
+	if err := r.e.putRun(rec); err != nil {
+		return nil, err
 	}
 	return rec, nil
 }

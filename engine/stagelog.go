@@ -72,10 +72,7 @@ func (l *stageLog) keep(p []byte) error {
 	}
 	n, err := l.file.Write(p)
 	l.size += int64(n)
-	if err != nil {
-		return fmt.Errorf("writing the log: %w", err)
-	}
-	return nil
+	return err // the runtime says what it was doing
 }
 
 func (l *stageLog) extend(b []byte) {

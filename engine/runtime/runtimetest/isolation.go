@@ -169,7 +169,7 @@ func (b *bench) testIsolation(t *testing.T) {
 			refused
 			refused
 		`},
-		{name: "devices", script: "ls /dev; echo x > /dev/null; head -1 /dev/zero >/dev/null & sleep 0.1; kill $! 2>/dev/null || true; touch /dev/x || true", want: `
+		{name: "devices", script: "ls /dev; echo x > /dev/null; head -1 /dev/zero >/dev/null 2>&1 & sleep 0.1; kill $! 2>/dev/null || true; touch /dev/x || true", want: `
 			core
 			fd
 			full

@@ -1,0 +1,94 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"plumb/store"
+)
+
+// Badger maps its logs and tables into memory. A page of them that the disk has no
+// room for is no error then: the kernel ends the process with SIGBUS, and with it
+// all its containers. So nothing is written to a store whose disk is all but full,
+// and that is said instead. Half the reserve is enough to open it, so that gc can
+// still make room.
+const (
+	reserve     = 16 << 20 // more than a memtable, its log and the table that it becomes
+	openReserve = reserve / 2
+)
+
+// roomFor requires so many free bytes where dir lies, or will.
+func roomFor(dir string, bytes int64) error {
+	var fsys syscall.Statfs_t
+	at := dir
+	err := syscall.Statfs(at, &fsys)
+	for errors.Is(err, syscall.ENOENT) && at != filepath.Dir(at) {
+		at = filepath.Dir(at)
+		err = syscall.Statfs(at, &fsys)
+	}
+	if err != nil {
+		return fmt.Errorf("looking for room on the disk of the store %q: %w", dir, err)
+	}
+	free := fsys.Bavail
+	if os.Geteuid() == 0 {
+		free = fsys.Bfree
+	}
+	if has := int64(free) * fsys.Bsize; has < bytes {
+		return &Error{
+			Kind:    Machine,
+			Message: fmt.Sprintf("no space left on device: the disk of the store %q has %d MiB free, and at least %d MiB are needed", dir, has>>20, bytes>>20),
+			Hint:    "make room there; plumb gc drops what is not needed any more",
+		}
+	}
+	return nil
+}
+
+func (e *Engine) room() error { return roomFor(e.cfg.Dir, reserve) }
+
+// roomSoon waits a little for room: what a failed stage wrote is being deleted.
+func (e *Engine) roomSoon(ctx context.Context) error {
+	const tries = 40
+	for range tries {
+		if e.room() == nil || !sleep(ctx, 50*time.Millisecond) {
+			break
+		}
+	}
+	return e.room()
+}
+
+// putRun records a run when there is room, and else when there is some again: a
+// run must not be taken to be under way for ever.
+func (e *Engine) putRun(rec *store.Run) error {
+	err := e.roomSoon(context.Background())
+	if err == nil {
+		err = e.store.PutRun(rec)
+	}
+	if err != nil {
+		e.overdueMu.Lock()
+		defer e.overdueMu.Unlock()
+		e.overdue = append(e.overdue, rec)
+		return fmt.Errorf("recording run %q: %w", rec.ID, err)
+	}
+	return nil
+}
+
+// putOverdue records what could not be recorded before.
+func (e *Engine) putOverdue() error {
+	e.overdueMu.Lock()
+	defer e.overdueMu.Unlock()
+	for len(e.overdue) > 0 {
+		if err := e.room(); err != nil {
+			return err
+		}
+		if err := e.store.PutRun(e.overdue[0]); err != nil {
+			return fmt.Errorf("recording run %q: %w", e.overdue[0].ID, err)
+		}
+		e.overdue = e.overdue[1:]
+	}
+	return nil
+}
