@@ -1,0 +1,111 @@
+package engine
+
+import (
+	"context"
+	"errors"
+
+	"plumb/engine/event"
+	"plumb/engine/sched"
+	"plumb/store"
+)
+
+// statusOf is how a final state is called in records.
+var statusOf = map[sched.State]string{
+	sched.Cached: "cached", sched.Succeeded: "ran", sched.Failed: "failed", sched.Skipped: "skipped", sched.Canceled: "canceled",
+}
+
+// settle fills in the result of a stage that is done.
+func (r *run) settle(i int, st sched.State, reason string, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	res := &r.results[i]
+	stage := r.s.planner.Stage(i)
+	res.Name, res.Status, res.Key, res.Reason = stage.Name, statusOf[st], r.s.planner.Decision(i).Key, reason
+	if st == sched.Succeeded || st == sched.Failed || st == sched.Cached {
+		res.Image = r.s.images[stage.Image].digest.String()
+	}
+	if rec := r.s.planner.Record(i); rec != nil && (st == sched.Cached || st == sched.Succeeded) {
+		res.Metrics = rec.Metrics
+	}
+	if err == nil || st != sched.Failed {
+		return
+	}
+	res.Error = err.Error()
+	var fe *failedError
+	if errors.As(err, &fe) {
+		r.fails[i] = &fe.failure
+	}
+	if r.fails[i] == nil {
+		ee := AsError(err)
+		r.fails[i] = &event.Failure{Class: store.ClassInfra, Message: ee.Error(), Hint: ee.Hint, File: stage.Range.File, Line: stage.Range.Start.Line}
+	}
+}
+
+// begin records that the run is under way, so that it is seen from elsewhere and
+// found if this process dies. A run with nothing to do is recorded once, at its end.
+func (r *run) begin() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.begun {
+		return
+	}
+	r.begun = true
+	if err := r.e.store.PutRun(r.runRecord("running", nil)); err != nil {
+		r.e.cfg.Logger.Warn("recording that a run is under way", "run", r.id, "error", err)
+	}
+}
+
+func (r *run) runRecord(status string, stages []store.StageResult) *store.Run {
+	rec := &store.Run{
+		ID: r.id, Project: r.req.Project.Dir, Pipeline: r.s.pipeline.Name, Profile: r.s.pipeline.Profile,
+		Targets: append(append([]string(nil), r.req.Targets...), r.req.Until...), Status: status,
+		Started: r.started.UTC(), Seconds: r.e.cfg.Now().Sub(r.started).Seconds(), Version: r.e.cfg.Version, Stages: stages,
+	}
+	for _, p := range r.s.pipeline.Params {
+		rp := store.RunParam{Name: p.Name, Value: p.Value, Origin: p.Origin}
+		if p.Sensitive {
+			rp.Value = ""
+		}
+		rec.Params = append(rec.Params, rp)
+	}
+	for i := range stages {
+		switch stages[i].Status {
+		case "ran":
+			rec.Counts.Ran++
+		case "cached":
+			rec.Counts.Cached++
+		case "failed":
+			rec.Counts.Failed++
+		case "skipped":
+			rec.Counts.Skipped++
+		case "canceled":
+			rec.Counts.Canceled++
+		}
+	}
+	return rec
+}
+
+func (r *run) status(ctx context.Context, res sched.Result) string {
+	switch {
+	case ctx.Err() != nil:
+		return "canceled"
+	case len(res.Errors) > 0:
+		return "failed"
+	}
+	return "succeeded"
+}
+
+// record writes the run, the one synced write of a run with nothing to do.
+func (r *run) record(status string) (*store.Run, error) {
+	var stages []store.StageResult
+	for _, i := range r.s.planner.Graph().Order() {
+		if r.s.selected[i] && !r.s.outside[i] {
+			stages = append(stages, r.results[i])
+		}
+	}
+	rec := r.runRecord(status, stages)
+	if err := r.e.putRun(rec); err != nil {
+		return nil, err
+	}
+	return rec, nil
+}
