@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -149,7 +150,7 @@ func runAgentServe(ctx context.Context, g global, env *Env) error {
 	defer p.tell("the agent ended as it started")
 	log := slog.New(slog.NewTextHandler(&lateFile{path: filepath.Join(g.store, "agent.log")}, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	eng, err := engine.Open(engine.Config{
-		Dir: g.store, Version: Version(), Logger: log, Now: env.Now,
+		Dir: g.store, Version: Version(), PID: early.OuterPID(), Logger: log, Now: env.Now,
 		NewRuntime: func(ctx context.Context) (runtime.Runtime, error) { return newRuntime(ctx, g.store, log) },
 	})
 	if err != nil {
@@ -159,6 +160,13 @@ func runAgentServe(ctx context.Context, g global, env *Env) error {
 		}
 		p.tell(err.Error())
 		return err
+	}
+	if crash, err := os.OpenFile(filepath.Join(g.store, "agent.crash"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600); err == nil {
+		// Its standard error goes nowhere: what a crash says would be lost.
+		err = errors.Join(debug.SetCrashOutput(crash, debug.CrashOptions{}), crash.Close())
+		if err != nil {
+			log.Warn("a crash of the agent would leave no trace", "error", err)
+		}
 	}
 	build, err := agent.BuildID(env.Executable)
 	if err != nil {

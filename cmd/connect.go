@@ -29,13 +29,17 @@ import (
 func (e *Env) reader(ctx context.Context, g global) (engine.API, func(), error) {
 	began := time.Now() // an agent may come or go at this very moment
 	for time.Since(began) < agent.Patience {
-		if c, st, err := agent.Dial(ctx, g.store); err == nil {
+		c, st, err := agent.Dial(ctx, g.store)
+		if err == nil {
 			if build, berr := agent.BuildID(e.Executable); berr == nil && st.Build == build {
 				return c, c.Close, nil
 			}
 			c.Close()
 			api, done, err := e.writer(ctx, g)
 			return api, done, err
+		}
+		if errors.Is(err, agent.ErrSilent) {
+			return nil, nil, err
 		}
 		eng, err := engine.Open(engine.Config{Dir: g.store, ReadOnly: true, Version: Version(), Logger: e.logger(g.verbose), Now: e.Now})
 		if err == nil {

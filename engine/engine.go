@@ -35,6 +35,7 @@ type Config struct {
 	Dir        string // the store
 	ReadOnly   bool   // change no byte of it; Run and GC then fail
 	Version    string
+	PID        int // as others see this process, 0 for its own word
 	Logger     *slog.Logger
 	Now        func() time.Time
 	NewRuntime func(ctx context.Context) (runtime.Runtime, error)
@@ -79,7 +80,7 @@ func Open(cfg Config) (*Engine, error) {
 			return nil, err
 		}
 	}
-	st, err := store.Open(cfg.Dir, store.Options{ReadOnly: cfg.ReadOnly, Logger: cfg.Logger, Now: cfg.Now})
+	st, err := store.Open(cfg.Dir, store.Options{ReadOnly: cfg.ReadOnly, Logger: cfg.Logger, Now: cfg.Now, PID: cfg.PID})
 	if err != nil {
 		return nil, err
 	}

@@ -69,11 +69,11 @@ func readOwner(f *os.File) int {
 	return pid
 }
 
-func writeOwner(f *os.File) error {
+func writeOwner(f *os.File, pid int) error {
 	if err := f.Truncate(0); err != nil {
 		return fmt.Errorf("writing the lock: %w", err)
 	}
-	if _, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0); err != nil {
+	if _, err := f.WriteAt([]byte(strconv.Itoa(pid)+"\n"), 0); err != nil {
 		return fmt.Errorf("writing the lock: %w", err)
 	}
 	return nil

@@ -61,6 +61,7 @@ type Options struct {
 	ReadOnly bool
 	Logger   *slog.Logger
 	Now      func() time.Time
+	PID      int // as others see the owner, when that is not what os.Getpid says
 }
 
 // The errors that callers tell apart.
@@ -78,6 +79,7 @@ type Store struct {
 	now  func() time.Time
 	log  *slog.Logger
 	pack *packer
+	pid  int
 
 	mu   sync.RWMutex // guards what Writable and Close exchange
 	lock *os.File     // nil when there is no store on disk
@@ -103,9 +105,12 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the store %q: %w", dir, err)
 	}
-	s := &Store{dir: abs, now: o.Now, log: o.Logger, pack: newPacker()}
+	s := &Store{dir: abs, now: o.Now, log: o.Logger, pack: newPacker(), pid: o.PID}
 	if s.now == nil {
 		s.now = time.Now
+	}
+	if s.pid == 0 {
+		s.pid = os.Getpid()
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -197,7 +202,7 @@ func (s *Store) own(lock *os.File) error {
 	if err != nil {
 		return err
 	}
-	if err := writeOwner(lock); err != nil {
+	if err := writeOwner(lock, s.pid); err != nil {
 		return err
 	}
 	if err := s.makeLayout(); err != nil {

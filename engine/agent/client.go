@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"path/filepath"
 	"time"
 
 	"plumb/engine"
@@ -45,13 +46,25 @@ func Dial(ctx context.Context, dir string) (*Client, *Status, error) {
 		},
 		DisableCompression: true,
 	}}}
-	st, err := call[Status](ctx, c, "status", struct{}{})
+	short, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	st, err := call[Status](short, c, "status", struct{}{})
 	if err != nil {
+		if short.Err() != nil && ctx.Err() == nil {
+			err = fmt.Errorf("%w: within %s; %s holds its process id", ErrSilent, answerWithin, filepath.Join(dir, pidName))
+		}
 		return nil, nil, err
 	}
 	c.pid = st.PID
 	return c, st, nil
 }
+
+// answerWithin is how long an agent may take to say what it is. One that is busy
+// answers in a millisecond; one that is stopped never does.
+const answerWithin = 10 * time.Second
+
+// ErrSilent says that something listens and does not answer.
+var ErrSilent = errors.New("the agent does not answer")
 
 // Close lets go of the connection.
 func (c *Client) Close() { c.http.CloseIdleConnections() }

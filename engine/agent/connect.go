@@ -50,6 +50,8 @@ func Connect(ctx context.Context, s Starter) (*Client, error) {
 			continue
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
+		case errors.Is(err, ErrSilent):
+			return nil, err
 		case time.Now().Before(again):
 			pause(ctx, 5*time.Millisecond)
 			continue
