@@ -32,6 +32,7 @@ type attempt struct {
 	sandbox   *sandbox
 	container runtime.Container
 	log       *stageLog
+	stamps    map[string]store.Digest // of inputs that are bound from the project, by path
 }
 
 // failedError ends a stage; its text is for the record, the failure for people.
@@ -100,6 +101,9 @@ func (r *run) create(ctx context.Context, i, number int, memory int64) (_ *attem
 	if a.sandbox, err = r.e.furnish(ctx, s, r.req.Project.Dir, r.s.planner.Inputs(i)); err != nil {
 		return nil, err
 	}
+	if a.stamps, err = r.stamp(ctx, i); err != nil {
+		return nil, errors.Join(err, a.sandbox.close())
+	}
 	if a.log, err = newStageLog(filepath.Join(a.sandbox.dir, "log"), r.lineTeller(s.Name)); err != nil {
 		return nil, errors.Join(err, a.sandbox.close())
 	}
@@ -143,6 +147,7 @@ func (r *run) Run(ctx context.Context, i int, release func()) error {
 	if !r.forced(d) { // another run may have made it since the decision
 		rec, miss, err := r.e.store.Lookup(d.Key)
 		if err != nil {
+			r.Drop(i)
 			return err
 		}
 		if miss == nil {
@@ -208,8 +213,12 @@ func (r *run) attempt(ctx context.Context, i int, a *attempt, before []store.Att
 	if fail == nil {
 		release()
 	}
-	if lerr := r.keepLog(ctx, a, &at); lerr != nil && fail == nil {
-		fail = &event.Failure{Class: store.ClassInfra, Message: lerr.Error()}
+	if lerr := r.keepLog(ctx, a, &at); lerr != nil {
+		if fail == nil {
+			fail = &event.Failure{Class: store.ClassInfra, Message: lerr.Error()}
+		} else {
+			r.emit(event.Event{Type: event.Warning, Stage: s.Name, Message: fmt.Sprintf("stage %s: %v", s.Name, lerr)})
+		}
 	}
 	segment.finished(at.Log)
 	var rec *store.Record
@@ -233,8 +242,13 @@ func (r *run) keepLog(ctx context.Context, a *attempt, at *store.Attempt) error 
 		return nil
 	}
 	at.LogBytes = n
-	if at.Log, err = r.e.store.PutLog(ctx, f); err != nil {
+	if err := r.e.room(); err != nil {
+		return err
+	}
+	// Also of a run that is being canceled.
+	if at.Log, err = r.e.store.PutLog(context.WithoutCancel(ctx), f); err != nil {
 		return fmt.Errorf("keeping the log: %w", err)
 	}
+	r.hold(r.e.store.LeaseBlobs(store.Artifact{Kind: store.KindFile, Digest: at.Log}))
 	return nil
 }

@@ -37,7 +37,7 @@ func (r *run) capture(ctx context.Context, i int, a *attempt, attempts []store.A
 	if fail := r.captureMetrics(ctx, s, a, b, rec); fail != nil {
 		return nil, fail
 	}
-	if err := r.unmoved(ctx, i); err != nil {
+	if err := r.unmoved(i, a); err != nil {
 		return nil, &event.Failure{Class: store.ClassVoid, Message: err.Error()}
 	}
 	rec.Inputs = r.kept(i)
@@ -48,6 +48,7 @@ func (r *run) capture(ctx context.Context, i int, a *attempt, attempts []store.A
 	if err == nil {
 		err = r.e.store.Commit(ctx, b)
 	}
+	r.e.commits.Add(1) // again: a plan in between has seen what was there before
 	if err != nil {
 		return nil, &event.Failure{Class: store.ClassInfra, Message: fmt.Sprintf("recording the result: %v", err)}
 	}
@@ -67,16 +68,16 @@ func (r *run) kept(i int) []store.Artifact {
 }
 
 // unmoved checks the inputs that were bound from the project and not kept.
-func (r *run) unmoved(ctx context.Context, i int) error {
+func (r *run) unmoved(i int, a *attempt) error {
 	for _, in := range r.s.planner.Inputs(i) {
 		if !in.Discard {
 			continue
 		}
-		now, err := r.s.scanner.Scan(ctx, in.Project)
+		now, err := stampOf(filepath.Join(r.req.Project.Dir, filepath.FromSlash(in.Project)))
 		if err != nil {
 			return fmt.Errorf("looking again at %q: %w", in.Project, err)
 		}
-		if now.Digest != in.Digest || now.Exec != in.Exec || now.Kind != in.Kind {
+		if now != a.stamps[in.Project] {
 			return fmt.Errorf("%q changed while the stage read it, and it is not kept (keep = false): the attempt is void", in.Project)
 		}
 	}
@@ -91,21 +92,18 @@ func (r *run) captureMetrics(ctx context.Context, s *hcl.Stage, a *attempt, b *s
 	if s.Metrics == "" {
 		return nil
 	}
-	var art store.Artifact
-	for _, o := range rec.Outputs {
-		if o.Path == s.Metrics {
-			art = o.Artifact
-		}
-	}
-	if art.Digest.IsZero() {
-		var err error
+	art, err := metricsIn(b, rec, s.Metrics)
+	if err == nil && art.Digest.IsZero() {
 		if art, err = tree.Capture(ctx, r.e.store, b, a.sandbox.work, s.Metrics); err != nil {
 			return outputFailure(s, a, "the metrics file", s.Metrics, err)
 		}
 		rec.Outputs = append(rec.Outputs, store.Output{Name: metricsOutput, Path: s.Metrics, Artifact: art})
 	}
 	const most = 16 << 20
-	data, err := b.ReadBlob(art.Digest, most)
+	var data []byte
+	if err == nil {
+		data, err = b.ReadBlob(art.Digest, most)
+	}
 	if err == nil {
 		rec.Metrics, err = parseMetrics(data)
 	}
@@ -113,6 +111,36 @@ func (r *run) captureMetrics(ctx context.Context, s *hcl.Stage, a *attempt, b *s
 		return &event.Failure{Class: store.ClassOutput, Message: fmt.Sprintf("the metrics file %q: %v", s.Metrics, err), Hint: `it must be JSON with numbers, like {"accuracy": 0.97}`}
 	}
 	return nil
+}
+
+// metricsIn finds the metrics file among the captured outputs: as one of them, or in
+// a directory; zero when it is in none.
+func metricsIn(b *store.Batch, rec *store.Record, file string) (store.Artifact, error) {
+	for _, o := range rec.Outputs {
+		if o.Path == file {
+			return o.Artifact, nil
+		}
+		rel, inside := strings.CutPrefix(file, o.Path+"/")
+		if !inside || o.Kind != store.KindTree {
+			continue
+		}
+		const most = 1 << 30
+		manifest, err := b.ReadBlob(o.Digest, most)
+		if err != nil {
+			return store.Artifact{}, err
+		}
+		entries, err := tree.Decode(manifest)
+		if err != nil {
+			return store.Artifact{}, err
+		}
+		for i := range entries {
+			if entries[i].Path == rel && entries[i].Kind == tree.KindFile {
+				return entries[i].Artifact(), nil
+			}
+		}
+		return store.Artifact{}, fmt.Errorf("it is not in the output %q", o.Name)
+	}
+	return store.Artifact{}, nil
 }
 
 // parseMetrics reads flat or nested numbers; nested names are joined by dots. What
@@ -123,10 +151,14 @@ func parseMetrics(data []byte) (map[string]float64, error) {
 		return nil, fmt.Errorf("reading it as JSON: %w", err)
 	}
 	out := map[string]float64{}
+	var twice error
 	var walk func(prefix string, v any)
 	walk = func(prefix string, v any) {
 		switch v := v.(type) {
 		case float64:
+			if _, ok := out[prefix]; ok {
+				twice = fmt.Errorf("two numbers are called %q", prefix)
+			}
 			out[prefix] = v
 		case map[string]any:
 			for k, e := range v {
@@ -135,6 +167,9 @@ func parseMetrics(data []byte) (map[string]float64, error) {
 		}
 	}
 	walk("", v)
+	if twice != nil {
+		return nil, twice
+	}
 	if len(out) == 0 {
 		return nil, errors.New("there is no number in it")
 	}

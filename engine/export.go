@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"plumb/engine/event"
 	"plumb/store"
@@ -56,7 +57,12 @@ func (r *run) export(ctx context.Context) ([]event.Export, error) {
 // exported is what plumb remembers of a path that it wrote.
 type exported struct {
 	Artifact store.Artifact `json:"artifact"`
+	When     time.Time      `json:"when"`
 }
+
+// confirmAfter is how old the memory of an export may become before it is written
+// anew: what gc finds unused for long it drops.
+const confirmAfter = 24 * time.Hour
 
 func (r *run) exportOne(ctx context.Context, path string, art store.Artifact) (changed bool, err error) {
 	dir := r.req.Project.Dir
@@ -65,22 +71,65 @@ func (r *run) exportOne(ctx context.Context, path string, art store.Artifact) (c
 	now, err := r.s.scanner.Scan(ctx, path)
 	switch {
 	case err == nil && same(now, art):
-		return false, nil
+		return false, r.confirm(name, art)
 	case err == nil && !r.req.Overwrite && !r.wrote(name, now):
 		return false, fmt.Errorf("exporting to %q: something that plumb did not write is there", path)
-	case err != nil && !errors.Is(err, os.ErrNotExist):
+	case err != nil:
 		if _, lerr := os.Lstat(dest); lerr == nil && !r.req.Overwrite {
-			return false, fmt.Errorf("exporting to %q: %w", path, err)
+			return false, fmt.Errorf("exporting to %q: something that plumb did not write is there: %w", path, err)
 		}
+	}
+	if err := staysInside(dir, filepath.Dir(dest)); err != nil {
+		return false, fmt.Errorf("exporting to %q: %w", path, err)
 	}
 	if err := tree.Materialise(ctx, r.e.store, art, dest, tree.MaterialiseOptions{}); err != nil {
 		return false, fmt.Errorf("exporting to %q: %w", path, err)
 	}
-	b, err := json.Marshal(exported{art})
-	if err != nil {
-		return true, fmt.Errorf("remembering the export %q: %w", path, err)
+	return true, r.remember(name, art)
+}
+
+func (r *run) remember(name string, art store.Artifact) error {
+	b, err := json.Marshal(exported{art, r.e.cfg.Now()})
+	if err == nil {
+		err = r.e.store.PutCache(name, b)
 	}
-	return true, r.e.store.PutCache(name, b)
+	if err != nil {
+		return fmt.Errorf("remembering an export: %w", err)
+	}
+	return nil
+}
+
+// confirm keeps the memory of an export that is in place: also one that was written
+// when the agent was killed before it could remember it.
+func (r *run) confirm(name string, art store.Artifact) error {
+	var e exported
+	b, ok := r.e.store.GetCache(name)
+	if ok && json.Unmarshal(b, &e) == nil && same(e.Artifact, art) && r.e.cfg.Now().Sub(e.When) < confirmAfter {
+		return nil
+	}
+	return r.remember(name, art)
+}
+
+// staysInside refuses a directory to which a symlink leads out of the project.
+func staysInside(project, dir string) error {
+	at := dir
+	for {
+		real, err := filepath.EvalSymlinks(at)
+		if errors.Is(err, os.ErrNotExist) {
+			if _, lerr := os.Lstat(at); lerr == nil {
+				return fmt.Errorf("%q is a symlink that leads nowhere", at)
+			}
+			at = filepath.Dir(at)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if real != project && !strings.HasPrefix(real, project+"/") {
+			return fmt.Errorf("%q is a symlink that leaves the project", at)
+		}
+		return nil
+	}
 }
 
 // wrote reports whether what stands at an exported path is what plumb put there.

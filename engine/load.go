@@ -2,7 +2,7 @@ package engine
 
 import (
 	"encoding/hex"
-	"fmt"
+	"slices"
 	"sync"
 
 	"plumb/engine/plan"
@@ -12,12 +12,13 @@ import (
 // hcl parses about two megabytes a second, and ten thousand written-out stages
 // take most of a second. So an evaluated pipeline is kept by the digest of all it
 // was made from: in memory for the next request, in the store for the next agent.
-// Both are only caches: what cannot be read is evaluated again.
+// Both are only caches: what cannot be read is evaluated again. Only a run writes
+// one, and none with a sensitive value in it.
 
 // maxPipelines bounds how many evaluated pipelines stay in memory.
 const maxPipelines = 16
 
-func (e *Engine) load(p Project) (*loaded, error) {
+func (e *Engine) load(p Project, keep bool) (*loaded, error) {
 	files, diags := hcl.ReadFiles(p.Dir)
 	if diags.HasErrors() {
 		return nil, diags
@@ -42,12 +43,17 @@ func (e *Engine) load(p Project) (*loaded, error) {
 		}
 		return nil, diags
 	}
-	if !e.cfg.ReadOnly {
+	if keep && !sensitive(pl) {
 		if err := e.store.PutCache(name, hcl.Encode(pl)); err != nil {
-			return nil, fmt.Errorf("keeping the evaluated pipeline: %w", err)
+			e.cfg.Logger.Warn("keeping an evaluated pipeline", "error", err)
 		}
 	}
 	return e.pipelines.put(print, pl), nil
+}
+
+// sensitive reports whether values must not be written to disk.
+func sensitive(p *hcl.Pipeline) bool {
+	return slices.ContainsFunc(p.Params, func(v hcl.Param) bool { return v.Sensitive })
 }
 
 // loaded is an evaluated pipeline with what is worth keeping beside it.

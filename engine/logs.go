@@ -104,6 +104,7 @@ func (e *Engine) followLogs(ctx context.Context, live *liveRun, req LogsRequest,
 	readers := map[int]*reader{}
 	for {
 		segments, over, changed := live.view()
+		turn, endTurn := context.WithCancel(ctx) // ends what waits in this turn
 		var more <-chan struct{}
 		progress := false
 		for n := range segments {
@@ -116,24 +117,30 @@ func (e *Engine) followLogs(ctx context.Context, live *liveRun, req LogsRequest,
 			}
 			wait, did, err := e.advance(s, readers[n], emit)
 			if err != nil {
+				endTurn()
 				return err
 			}
 			progress = progress || did
 			if wait != nil {
-				more = either(ctx, more, wait)
+				more = either(turn, more, wait)
 			}
 		}
 		if progress {
+			endTurn()
 			continue
 		}
 		if over || !req.Follow {
+			endTurn()
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
 		case <-changed:
 		case <-more:
+		}
+		endTurn()
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
 	}
 }

@@ -77,7 +77,7 @@ func newBudget(r hcl.Retry) *budget {
 	const byDefault = 3 // for what is nobody's fault
 	b := &budget{codes: r.Codes, backoff: r.Backoff, left: map[store.Class]int{
 		store.ClassExit: r.Exit, store.ClassOOM: r.OOM, store.ClassTimeout: r.Timeout,
-		store.ClassPreempted: byDefault, store.ClassInfra: byDefault, store.ClassVoid: byDefault,
+		store.ClassPreempted: byDefault, store.ClassInfra: byDefault,
 	}}
 	if r.Preempted != nil {
 		b.left[store.ClassPreempted] = *r.Preempted

@@ -37,6 +37,7 @@ type run struct {
 	ready   map[int]*attempt    // prepared and not started yet
 	fails   map[int]*event.Failure
 	begun   bool // a record with status running was written
+	leases  []func()
 }
 
 // Run brings the requested stages up to date. Every fact is told to emit, in
@@ -112,8 +113,8 @@ func (r *run) execute(ctx context.Context) error {
 	r.live = r.e.live.begin(r.id, r.req.Project.Dir)
 	defer r.e.live.end(r.live)
 	r.emit(event.Event{Type: event.RunStarted, Count: r.count(), Pipeline: r.s.pipeline.Name})
-	release := r.lease()
-	defer release()
+	r.hold(r.lease())
+	defer r.letGo()
 	for name, pin := range r.s.images {
 		pin.source.OnProgress = func(done, total int64) {
 			r.emit(event.Event{Type: event.Progress, Message: "image " + name, Done: done, Total: total})
@@ -160,6 +161,22 @@ func (r *run) lease() func() {
 		}
 	}
 	return r.e.store.Lease(keys...)
+}
+
+// hold keeps a lease until the run is over.
+func (r *run) hold(release func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.leases = append(r.leases, release)
+}
+
+func (r *run) letGo() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, release := range append(r.leases, r.s.leases...) {
+		release()
+	}
+	r.leases, r.s.leases = nil, nil
 }
 
 // options is what the machine has, or what the user allows.
@@ -237,6 +254,9 @@ func (r *run) Decide(_ context.Context, i int) (sched.Verdict, error) {
 		var err error
 		if d, err = r.s.planner.Consider(i); err != nil {
 			return sched.Run, undecided(err)
+		}
+		if !d.Key.IsZero() { // known only now
+			r.hold(r.e.store.Lease(d.Key))
 		}
 	}
 	if r.s.outside[i] && d.Verdict != plan.Hit {

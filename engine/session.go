@@ -21,13 +21,14 @@ type session struct {
 	selected []bool
 	outside  []bool // needed by --from, but not to be run
 	scanner  *tree.Scanner
+	leases   []func()     // on what was taken into the store, until the run is over
 	batch    *store.Batch // what a run reads of the project for the first time; nil for a plan
 }
 
 // open loads the pipeline, selects stages, pins images and makes the planner.
 // Nothing is decided yet.
 func (e *Engine) open(ctx context.Context, req Request, how pinning, ingest bool) (*session, error) {
-	l, err := e.load(req.Project)
+	l, err := e.load(req.Project, ingest)
 	if err != nil {
 		return nil, err
 	}
@@ -75,6 +76,7 @@ func (s *session) close() error {
 // commit, so that a stage reads what was hashed however the project changes
 // meanwhile. A hit needs nothing: its inputs were kept when it ran.
 func (s *session) ingest(ctx context.Context, st *store.Store) error {
+	var kept []store.Artifact
 	for i := range s.pipeline.Stages {
 		if v := s.planner.Decision(i).Verdict; !s.selected[i] || v != plan.Execute && v != plan.Pending {
 			continue
@@ -91,14 +93,15 @@ func (s *session) ingest(ctx context.Context, st *store.Store) error {
 			if now != p.Artifact {
 				return errMoved
 			}
+			kept = append(kept, now)
 		}
 	}
-	if s.batch.Empty() {
-		return nil
+	if !s.batch.Empty() {
+		if err := st.Commit(ctx, s.batch); err != nil {
+			return fmt.Errorf("keeping the inputs: %w", err)
+		}
 	}
-	if err := st.Commit(ctx, s.batch); err != nil {
-		return fmt.Errorf("keeping the inputs: %w", err)
-	}
+	s.leases = append(s.leases, st.LeaseBlobs(kept...))
 	return nil
 }
 
@@ -183,6 +186,17 @@ type records struct {
 }
 
 func (r *records) Lookup(k store.Key) (*store.Record, *store.Miss, error) { return r.store.Lookup(k) }
+
+// Intact looks for outputs that are files of their own: what lies in the records'
+// database is there as long as the database is.
+func (r *records) Intact(rec *store.Record) bool {
+	for _, o := range rec.Outputs {
+		if (o.Kind == store.KindTree || o.Size > store.SmallBlob) && r.store.Check(o.Artifact) != nil {
+			return false
+		}
+	}
+	return true
+}
 
 func (r *records) Failure(k store.Key) (*store.Failure, error) { return r.store.Failure(k) }
 

@@ -70,10 +70,10 @@ func (r *run) classify(ctx context.Context, s *hcl.Stage, at *store.Attempt, exi
 	}
 	f := &event.Failure{ExitCode: exit.Code}
 	switch {
-	case err != nil:
-		f.Class, f.Message = store.ClassInfra, err.Error()
 	case ctx.Err() != nil:
 		f.Class, f.Message = store.ClassCanceled, "the run was canceled"
+	case err != nil:
+		f.Class, f.Message = store.ClassInfra, err.Error()
 	case exit.OOM:
 		f.Class, f.Message = store.ClassOOM, fmt.Sprintf("out of memory: the limit was %s", sizeText(at.MemoryLimit))
 		f.Hint = "raise resources { memory = … }, or let retry { oom = 2, memory_factor = 1.5 } do it"

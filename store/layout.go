@@ -43,8 +43,18 @@ func (s *Store) blobPath(d Digest, exec bool) string {
 // makeLayout creates the directories. Stages run as other users: what leads to
 // placed content can be passed through, and only that.
 func (s *Store) makeLayout() error {
-	for _, d := range []string{"meta", "blobs/sha256", "cache", "placed", "tmp"} {
+	for _, d := range []string{"blobs/sha256", "placed", "tmp"} {
 		if err := os.MkdirAll(s.path(d), 0o711); err != nil {
+			return err
+		}
+	}
+	// Records hold commands, environments and small outputs, in files whose names
+	// can be guessed.
+	for _, d := range []string{"meta", "cache"} {
+		if err := os.MkdirAll(s.path(d), 0o700); err != nil {
+			return err
+		}
+		if err := os.Chmod(s.path(d), 0o700); err != nil {
 			return err
 		}
 	}

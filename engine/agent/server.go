@@ -215,7 +215,7 @@ func (s *Server) touch(by int) {
 		return
 	}
 	if s.opts.Idle > 0 {
-		s.idle = time.AfterFunc(s.opts.Idle, s.leave)
+		s.idle = time.AfterFunc(s.opts.Idle, s.expire)
 	}
 	if s.opts.Rest != nil {
 		s.rest = time.AfterFunc(restAfter, s.atRest(s.opts.Rest))
@@ -223,6 +223,18 @@ func (s *Server) touch(by int) {
 	if s.opts.Sleep != nil {
 		s.sleep = time.AfterFunc(sleepAfter, s.atRest(s.opts.Sleep))
 	}
+}
+
+// expire leaves when there is still nothing to do: a call may have come while the
+// clock ran out. One that comes after is told to find the next agent.
+func (s *Server) expire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.active > 0 {
+		return
+	}
+	s.leaving = true
+	s.leave()
 }
 
 func (s *Server) leave() { s.once.Do(func() { close(s.done) }) }
@@ -342,7 +354,7 @@ func (s *Server) handleRun(w http.ResponseWriter, r *http.Request) {
 		delete(s.runs, call)
 		s.mu.Unlock()
 	}()
-	out := newLines[event.Event](w)
+	out := newLines(w, optionalEvent)
 	if !req.Detach {
 		out.finish(s.explained(s.api.Run(ctx, req, out.send)))
 		return
@@ -381,7 +393,7 @@ func (s *Server) handleLogs(w http.ResponseWriter, r *http.Request) {
 		reply(w, nil, err)
 		return
 	}
-	out := newLines[engine.LogLine](w)
+	out := newLines[engine.LogLine](w, nil)
 	out.finish(s.api.Logs(r.Context(), req, out.send))
 }
 
@@ -433,67 +445,4 @@ func reply(w http.ResponseWriter, doc any, err error) {
 // isGone reports that the client hung up, which is its right.
 func isGone(err error) bool {
 	return errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) || strings.Contains(err.Error(), "use of closed")
-}
-
-// lines writes a stream of values, one JSON object a line, and never waits for
-// more than one buffer: what it sends is flushed when the sender pauses.
-type lines[T any] struct {
-	mu       sync.Mutex
-	w        http.ResponseWriter
-	enc      *json.Encoder
-	flusher  http.Flusher
-	dirty    bool
-	finished bool
-	gone     bool
-}
-
-func newLines[T any](w http.ResponseWriter) *lines[T] {
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	f, _ := w.(http.Flusher)
-	return &lines[T]{w: w, enc: json.NewEncoder(w), flusher: f}
-}
-
-func (l *lines[T]) send(v T) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.finished || l.gone {
-		return
-	}
-	if err := l.enc.Encode(answer{Doc: v}); err != nil {
-		l.gone = true // the request's context ends with the connection
-		return
-	}
-	if !l.dirty && l.flusher != nil {
-		l.dirty = true
-		time.AfterFunc(flushEvery, l.flush)
-	}
-}
-
-// flushEvery gathers what comes in bursts, and is too short for people to notice.
-const flushEvery = 3 * time.Millisecond
-
-func (l *lines[T]) flush() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.finished {
-		return
-	}
-	l.dirty = false
-	l.flusher.Flush()
-}
-
-func (l *lines[T]) finish(err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.finished {
-		return
-	}
-	l.finished = true
-	a := answer{End: true}
-	if err != nil {
-		a.Error = engine.AsError(err)
-	}
-	if l.enc.Encode(a) == nil && l.flusher != nil {
-		l.flusher.Flush()
-	}
 }

@@ -32,6 +32,9 @@ type Decision struct {
 type Records interface {
 	// Lookup finds the usable record of a key, or says what kind of miss it is.
 	Lookup(store.Key) (*store.Record, *store.Miss, error)
+	// Intact reports whether the bytes of a record that Lookup gave before are
+	// still there.
+	Intact(*store.Record) bool
 	// Failure is the last failure of this very action, nil when there was none.
 	Failure(store.Key) (*store.Failure, error)
 	// Earlier gives the stage's actions that were last tried in this project,

@@ -35,7 +35,7 @@ func (p *Planner) recall(i int, s *hcl.Stage, st *state) (Decision, bool, error)
 		return Decision{}, false, nil
 	}
 	m, ok := p.cfg.Memory.get(i)
-	if !ok || m.image != p.cfg.Images[s.Image] {
+	if !ok || m.image != p.cfg.Images[s.Image] || !p.cfg.Records.Intact(m.record) {
 		return Decision{}, false, nil
 	}
 	inputs, err := p.inputs(s)

@@ -57,6 +57,8 @@ func (w *world) Lookup(k store.Key) (*store.Record, *store.Miss, error) {
 	return nil, &store.Miss{Kind: store.MissAbsent}, nil
 }
 
+func (w *world) Intact(*store.Record) bool { return true }
+
 func (w *world) Failure(k store.Key) (*store.Failure, error) { return w.failures[k], nil }
 
 func (w *world) Earlier(stage string) ([]Earlier, error) { return w.history[stage], nil }
