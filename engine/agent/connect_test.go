@@ -49,7 +49,7 @@ func TestBuildID(t *testing.T) {
 	}{
 		{"this binary", own, ""},
 		{"a copy of it", write("copy", binary), ""},
-		{"a script", write("script", []byte("#!/bin/sh\necho\n")), "bad magic"},
+		{"a script", write("script", []byte("#!/bin/sh\necho a script\n")), "bad magic"},
 		{"an empty file", write("empty", nil), "EOF"},
 		{"one without a build id", write("bare", bare), "it has none"},
 		{"a binary that is cut short", write("short", binary[:4096]), "EOF"},

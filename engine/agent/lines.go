@@ -27,7 +27,7 @@ type lines[T any] struct {
 }
 
 // longQueue is from where on optional values are left out.
-const longQueue = 4096
+const longQueue = 16384
 
 func newLines[T any](w http.ResponseWriter, optional func(T) bool) *lines[T] {
 	w.Header().Set("Content-Type", "application/x-ndjson")
