@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -65,7 +67,7 @@ func TestAddress(t *testing.T) {
 
 func TestAddressOfMissingDirectory(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), strings.Repeat("m", maxAddress))
-	if path, _, err := address(dir); !os.IsNotExist(unwrapped(err)) || !strings.Contains(err.Error(), dir) {
+	if path, _, err := address(dir); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), dir) {
 		t.Errorf("address is %q, %v", path, err)
 	}
 }

@@ -105,9 +105,9 @@ func TestRestAndSleep(t *testing.T) {
 // Callers are counted, whatever they ask for.
 func TestCallsPutOffIdleness(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := NewServer(&fake{run: func(context.Context, engine.RunRequest, func(event.Event)) error {
+		s := NewServer(&fake{run: func(ctx context.Context, _ engine.RunRequest, _ func(event.Event)) error {
 			time.Sleep(time.Hour)
-			return nil
+			return ctx.Err()
 		}}, Options{Idle: time.Minute})
 		c, end := piped(t, s)
 		defer end()
@@ -130,6 +130,63 @@ func TestCallsPutOffIdleness(t *testing.T) {
 		}
 		<-s.done
 		synctest.Wait()
+	})
+}
+
+// A call may come while the idle clock runs out. It is answered, or told to go
+// elsewhere; it is never begun and then canceled.
+func TestCallAsTheIdleClockRunsOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewServer(&fake{}, Options{})
+		c, end := piped(t, s)
+		defer end()
+		s.touch(1)
+		s.expire()
+		if st := s.status(); st.Leaving {
+			t.Error("it leaves in the middle of a call")
+		}
+		s.touch(-1)
+		s.expire()
+		<-s.done
+		if err := c.Run(t.Context(), engine.RunRequest{}, func(event.Event) {}); !errors.Is(err, ErrLeaving) {
+			t.Errorf("a run that comes too late gives %v", err)
+		}
+	})
+}
+
+// A client that was stopped, or reads slowly, holds up nobody's run. It misses
+// printed lines and nothing else.
+func TestSlowClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		// One queue is being written, one is full: more than both must come.
+		const lines, each = 5 * longQueue / 2, 1000
+		over := make(chan struct{})
+		c, end := piped(t, NewServer(&fake{run: func(_ context.Context, _ engine.RunRequest, emit func(event.Event)) error {
+			defer close(over)
+			for i := range lines {
+				emit(event.Event{Type: event.StageLog, Number: i})
+				if i%each == 0 {
+					emit(event.Event{Type: event.StageState, Number: i})
+				}
+			}
+			return nil
+		}}, Options{}))
+		defer end()
+		told, states := 0, 0
+		err := c.Run(t.Context(), engine.RunRequest{}, func(e event.Event) {
+			<-over
+			switch {
+			case e.Type == event.StageLog:
+				told++
+			case e.Number != states*each:
+				t.Errorf("state %d came after line %d", states, e.Number)
+			default:
+				states++
+			}
+		})
+		if err != nil || states != (lines+each-1)/each || told < longQueue/2 || told >= lines {
+			t.Errorf("%d lines and %d states came, and %v", told, states, err)
+		}
 	})
 }
 

@@ -13,16 +13,6 @@ import (
 	"plumb/engine"
 )
 
-func pauseOf(ms int) <-chan time.Time { return time.After(time.Duration(ms) * time.Millisecond) }
-
-// unwrapped is the innermost of an error's causes.
-func unwrapped(err error) error {
-	for next := err; next != nil; next = errors.Unwrap(next) {
-		err = next
-	}
-	return err
-}
-
 func TestBuildID(t *testing.T) {
 	own, err := os.Executable()
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"sync"
+	"time"
 
 	"plumb/engine"
 	"plumb/engine/event"
@@ -25,6 +26,9 @@ type lines[T any] struct {
 	finished bool
 	gone     bool // the client hung up; the request's context ends with the connection
 }
+
+// lastWords is how long a client may take to read the end of its stream.
+const lastWords = 10 * time.Second
 
 // longQueue is from where on optional values are left out.
 const longQueue = 16384
@@ -98,6 +102,9 @@ func (l *lines[T]) finish(err error) {
 	l.finished = true
 	l.more.Broadcast()
 	l.mu.Unlock()
+	// A client that reads nothing must not keep the agent: where no deadline can be
+	// set, there is no connection that could block either.
+	_ = http.NewResponseController(l.w).SetWriteDeadline(time.Now().Add(lastWords))
 	<-l.drained
 	a := answer{End: true}
 	if err != nil {

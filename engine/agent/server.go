@@ -105,6 +105,7 @@ func (s *Server) Serve(ctx context.Context, ready func()) error {
 	// for the store's lock.
 	err = errors.Join(removeIfThere(socket), removeIfThere(pid))
 	s.cancelAll()
+	cancel() // also those who only read, like logs -f
 	end, stop := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer stop()
 	if e := h.Shutdown(end); e != nil && !errors.Is(e, http.ErrServerClosed) {
