@@ -6,9 +6,9 @@
 //	load.go      files ─▶ Pipeline, kept by the content of the files
 //	images.go    image blocks ─▶ digests, from the lock, the disk or a registry
 //	session.go   Pipeline + digests + project ─▶ Planner: what Plan, Why and Run share
-//	run.go       Planner ─▶ sched ─▶ records, events, exports
-//	attempt.go   one stage: sandbox, container, capture, record, retries
-//	history.go   what is recorded: Runs, Show, Logs
+//	run.go       Planner ─▶ sched; result.go records, summary.go tells, export.go exports
+//	attempt.go   one stage: sandbox.go, watch.go, capture.go, and again by retry.go
+//	history.go   what is recorded: Runs, Show; logs.go, why.go, get.go likewise
 //
 // An Engine is the only user of a store and of a runtime. In production it lives in
 // the agent; tests and reading commands use it in their own process.

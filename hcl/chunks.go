@@ -15,7 +15,7 @@ import (
 // formatted as usual. A cut at another place, in a heredoc or a comment, leaves a
 // piece that does not parse by itself; then the file is parsed as one, which also
 // gives the diagnostics. Measured with ten thousand stages on two cores: see
-// BenchmarkEvaluate.
+// BenchmarkEvaluate10k.
 const (
 	chunkFrom = 256 << 10 // files below are parsed as one
 	chunkSize = 64 << 10

@@ -7,7 +7,8 @@
 //
 //	pending ──▶ ready ──▶ running ──▶ succeeded
 //	   │          │          ├──────▶ failed
-//	   │          │          └──────▶ canceled
+//	   │          │          ├──────▶ canceled
+//	   │          │          └──────▶ cached      (another run made it meanwhile)
 //	   │          ├──▶ cached
 //	   │          └──▶ skipped, canceled, failed
 //	   └──▶ skipped, canceled
