@@ -28,15 +28,15 @@ func TestHostile(t *testing.T) {
 		{"a wrong path", "POST /v1/nothing HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", "404 Not Found"},
 		{"a path that climbs", "POST /v1/../../etc/passwd HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", "307 Temporary Redirect"},
 		{"a wrong method", "GET /v1/run HTTP/1.1\r\nHost: a\r\n\r\n", "405 Method Not Allowed"},
-		{"no JSON", request("run", "garbage"), "reading the request"},
-		{"JSON of another shape", request("run", `[1, 2]`), "reading the request"},
-		{"nothing", request("plan", ""), "reading the request"},
-		{"an empty object", request("run", `{}`), `"error"`},
-		{"a project that is none", request("run", `{"project":{"dir":"/proc/self/fd/0"}}`), `"error"`},
-		{"a relative project", request("plan", `{"project":{"dir":"../.."}}`), `"error"`},
-		{"a nesting without end", request("plan", strings.Repeat(`{"project":`, 100000)), "reading the request"},
+		{"no JSON", rawRequest("run", "garbage"), "reading the request"},
+		{"JSON of another shape", rawRequest("run", `[1, 2]`), "reading the request"},
+		{"nothing", rawRequest("plan", ""), "reading the request"},
+		{"an empty object", rawRequest("run", `{}`), `"error"`},
+		{"a project that is none", rawRequest("run", `{"project":{"dir":"/proc/self/fd/0"}}`), `"error"`},
+		{"a relative project", rawRequest("plan", `{"project":{"dir":"../.."}}`), `"error"`},
+		{"a nesting without end", rawRequest("plan", strings.Repeat(`{"project":`, 100000)), "reading the request"},
 		{"a long header", "POST /v1/status HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("x", 2<<20), "431 Request Header Fields Too Large"},
-		{"an oversized body", request("run", `{"project":{"dir":"`+strings.Repeat("x", 17<<20)+`"}}`), "too large"},
+		{"an oversized body", rawRequest("run", `{"project":{"dir":"`+strings.Repeat("x", 17<<20)+`"}}`), "too large"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := s.in(t).exchange(c.send); !strings.Contains(got, c.want) {
@@ -62,7 +62,7 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-func request(verb, body string) string {
+func rawRequest(verb, body string) string {
 	return fmt.Sprintf("POST /v1/%s HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", verb, len(body), body)
 }
 

@@ -23,6 +23,7 @@ func newPlanCommand(env *Env) *cli.Command {
 			&cli.StringSliceFlag{Name: "until", Usage: "only what `STAGE` needs, and it"},
 			&cli.StringSliceFlag{Name: "force", Usage: "as if run were given --force `STAGE`"},
 			&cli.BoolFlag{Name: "locked", Usage: "refuse when plumb.lock.hcl lacks something"},
+			platformFlag(),
 		),
 		Action: func(c *cli.Context) error {
 			g, err := globals(c, env)
@@ -30,7 +31,7 @@ func newPlanCommand(env *Env) *cli.Command {
 				return err
 			}
 			o := planOptions{global: g}
-			if o.req.Project, err = project(c, env, g); err != nil {
+			if o.req, err = request(c, env, g); err != nil {
 				return err
 			}
 			o.req.Targets, o.req.From, o.req.Until = c.Args().Slice(), c.String("from"), c.StringSlice("until")

@@ -32,7 +32,8 @@ func newRunCommand(env *Env) *cli.Command {
 			&cli.StringFlag{Name: "memory", Usage: "at most `SIZE` of memory for all running stages"},
 			&cli.BoolFlag{Name: "keep-going", Aliases: []string{"k"}, Usage: "after a failure finish what does not depend on it"},
 			&cli.BoolFlag{Name: "locked", Usage: "refuse to run when plumb.lock.hcl lacks something"},
-			&cli.BoolFlag{Name: "offline", Usage: "ask no container registry"},
+			&cli.BoolFlag{Name: "offline", Usage: "ask no container registry, and download nothing"},
+			platformFlag(),
 			&cli.BoolFlag{Name: "expect-cached", Usage: "run nothing; exit 4 with the reasons when anything would run"},
 			&cli.BoolFlag{Name: "overwrite", Usage: "let exports replace files that plumb did not write"},
 			&cli.BoolFlag{Name: "detach", Usage: "leave the run to the agent; follow it with plumb logs -f"},
@@ -54,7 +55,7 @@ func readRunOptions(c *cli.Context, env *Env) (runOptions, error) {
 		return runOptions{}, err
 	}
 	o := runOptions{global: g, dryRun: c.Bool("dry-run")}
-	if o.req.Project, err = project(c, env, g); err != nil {
+	if o.req.Request, err = request(c, env, g); err != nil {
 		return o, err
 	}
 	o.req.Targets, o.req.From, o.req.Until, o.req.Force = c.Args().Slice(), c.String("from"), c.StringSlice("until"), c.StringSlice("force")

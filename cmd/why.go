@@ -29,7 +29,7 @@ func newWhyCommand(env *Env) *cli.Command {
 				return usageError("plumb plan lists the stages", "plumb why takes the name of one stage")
 			}
 			o.req.Stage = c.Args().First()
-			if o.req.Project, err = project(c, env, g); err != nil {
+			if o.req.Request, err = request(c, env, g); err != nil {
 				return err
 			}
 			switch runs := c.StringSlice("run"); len(runs) {

@@ -21,6 +21,12 @@ type API interface {
 	Logs(ctx context.Context, req LogsRequest, emit func(LogLine)) error
 	Get(ctx context.Context, req GetRequest) (*GetDoc, error)
 	GC(ctx context.Context, req GCRequest) (*GCDoc, error)
+	Lock(ctx context.Context, req LockRequest, emit func(event.Event)) (*LockDoc, error)
+	Images(ctx context.Context, req ImagesRequest) (*ImagesDoc, error)
+	ShowImage(ctx context.Context, req ImageRequest, emit func(event.Event)) (*ImageDoc, error)
+	DiffImages(ctx context.Context, req ImageDiffRequest, emit func(event.Event)) (*ImageDiffDoc, error)
+	ExportImage(ctx context.Context, req ImageExportRequest, emit func(event.Event)) (*ImageExportDoc, error)
+	RemoveImages(ctx context.Context, req ImagesRequest) (*ImagesDoc, error)
 }
 
 // Schema is the version of the documents' form.
@@ -35,15 +41,25 @@ type Project struct {
 	Profile string            `json:"profile,omitempty"`
 }
 
+// Reach is how a client reaches what is outside: what its user configured, and
+// those variables of its environment that say where credentials, proxies and
+// certificates are. It changes where bytes come from, never which.
+type Reach struct {
+	Config  hcl.Config        `json:"config"`
+	Environ map[string]string `json:"environ,omitempty"`
+}
+
 // Request names a part of a project's pipeline.
 type Request struct {
-	Project Project  `json:"project"`
-	Targets []string `json:"targets,omitempty"` // stages; none for all
-	From    string   `json:"from,omitempty"`    // this stage and what is behind it
-	Until   []string `json:"until,omitempty"`   // these stages and what they need
-	Force   []string `json:"force,omitempty"`
-	Locked  bool     `json:"locked,omitempty"`
-	Offline bool     `json:"offline,omitempty"`
+	Project  Project  `json:"project"`
+	Reach    Reach    `json:"reach"`
+	Platform string   `json:"platform,omitempty"` // of images that name none; "" for the machine's
+	Targets  []string `json:"targets,omitempty"`  // stages; none for all
+	From     string   `json:"from,omitempty"`     // this stage and what is behind it
+	Until    []string `json:"until,omitempty"`    // these stages and what they need
+	Force    []string `json:"force,omitempty"`
+	Locked   bool     `json:"locked,omitempty"`
+	Offline  bool     `json:"offline,omitempty"`
 }
 
 // RunRequest asks for a run.

@@ -94,8 +94,8 @@ func (r *run) create(ctx context.Context, i, number int, memory int64) (_ *attem
 		return nil, err
 	}
 	img := r.s.images[s.Image]
-	if err := rt.Prepare(ctx, img.source); err != nil {
-		return nil, fmt.Errorf("preparing image %q: %w", s.Image, err)
+	if err := r.e.present(ctx, rt, &img); err != nil {
+		return nil, err
 	}
 	a := &attempt{number: number, memory: memory}
 	if a.sandbox, err = r.e.furnish(ctx, s, r.req.Project.Dir, r.s.planner.Inputs(i)); err != nil {

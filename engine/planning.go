@@ -13,7 +13,7 @@ func (e *Engine) Plan(ctx context.Context, req Request) (*PlanDoc, error) {
 }
 
 func (e *Engine) plan(ctx context.Context, req Request) (*PlanDoc, error) {
-	s, err := e.open(ctx, req, pinning{locked: req.Locked, offline: req.Offline}, false)
+	s, err := e.open(ctx, req, pinning{locked: req.Locked, offline: req.Offline}, nil)
 	if err != nil {
 		return nil, err
 	}

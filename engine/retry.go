@@ -2,11 +2,15 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"time"
 
 	"plumb/engine/event"
+	"plumb/engine/fetch"
+	"plumb/engine/runtime"
 	"plumb/hcl"
 	"plumb/store"
 )
@@ -36,7 +40,7 @@ func (r *run) tryAll(ctx context.Context, i int, release func()) (attempts []sto
 			return attempts, rec, nil
 		}
 		wait, again := budget.next(at)
-		if ctx.Err() != nil || !again {
+		if ctx.Err() != nil || !again || final(err) {
 			fail.File, fail.Line = s.Range.File, s.Range.Start.Line
 			return attempts, nil, &failedError{*fail}
 		}
@@ -49,6 +53,15 @@ func (r *run) tryAll(ctx context.Context, i int, release func()) (attempts []sto
 		}
 		err = nil
 	}
+}
+
+// final says of an error before a stage began that another attempt will not mend it:
+// an image that is not to be had, or is not what it should be.
+func final(err error) bool {
+	var known *Error
+	status := fetch.Status(err)
+	return err != nil && (errors.As(err, &known) || errors.Is(err, runtime.ErrBadImage) || fetch.IsMismatch(err) ||
+		status >= 400 && status < 500 && status != http.StatusTooManyRequests && status != http.StatusRequestTimeout)
 }
 
 func infraAttempt(now time.Time, err error) (store.Attempt, *event.Failure) {

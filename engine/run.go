@@ -55,7 +55,7 @@ func (e *Engine) run(ctx context.Context, req RunRequest, emit func(event.Event)
 	if err := errors.Join(e.room(), e.putOverdue()); err != nil {
 		return err
 	}
-	s, err := e.prepare(ctx, req)
+	s, err := e.prepare(ctx, req, throttled(emit))
 	if err != nil {
 		return err
 	}
@@ -73,12 +73,12 @@ func (e *Engine) run(ctx context.Context, req RunRequest, emit func(event.Event)
 
 // prepare plans a run and takes what it will read into the store. A project that
 // changes at this moment is planned again.
-func (e *Engine) prepare(ctx context.Context, req RunRequest) (*session, error) {
+func (e *Engine) prepare(ctx context.Context, req RunRequest, tell func(event.Event)) (*session, error) {
 	const tries = 5
 	var err error
 	for range tries {
 		var s *session
-		if s, err = e.prepareOnce(ctx, req); err == nil {
+		if s, err = e.prepareOnce(ctx, req, tell); err == nil {
 			return s, nil
 		}
 		if !errors.Is(err, errMoved) {
@@ -88,8 +88,8 @@ func (e *Engine) prepare(ctx context.Context, req RunRequest) (*session, error) 
 	return nil, err
 }
 
-func (e *Engine) prepareOnce(ctx context.Context, req RunRequest) (_ *session, err error) {
-	s, err := e.open(ctx, req.Request, pinning{write: !req.ExpectCached, locked: req.Locked, offline: req.Offline}, !req.ExpectCached)
+func (e *Engine) prepareOnce(ctx context.Context, req RunRequest, tell func(event.Event)) (_ *session, err error) {
+	s, err := e.open(ctx, req.Request, pinning{write: !req.ExpectCached && !req.Locked, locked: req.Locked, offline: req.Offline, ingest: !req.ExpectCached}, tell)
 	if err != nil {
 		return nil, err
 	}
@@ -102,6 +102,9 @@ func (e *Engine) prepareOnce(ctx context.Context, req RunRequest) (_ *session, e
 	}
 	if req.ExpectCached {
 		return s, nil
+	}
+	if err := s.presentOffline(ctx, e); err != nil {
+		return nil, err
 	}
 	if err := s.ingest(ctx, e.store); err != nil {
 		return nil, s.placed(req.Project.Dir, err)
@@ -116,9 +119,10 @@ func (r *run) execute(ctx context.Context) error {
 	r.hold(r.lease())
 	defer r.letGo()
 	for name, pin := range r.s.images {
-		pin.source.OnProgress = func(done, total int64) {
-			r.emit(event.Event{Type: event.Progress, Message: "image " + name, Done: done, Total: total})
-		}
+		tell := throttled(r.emit)
+		pin.source.onProgress(func(done, total int64) {
+			tell(event.Event{Type: event.Progress, Message: "image " + name, Done: done, Total: total})
+		})
 	}
 	res := sched.Go(ctx, r.s.planner.Graph(), r.s.selected, r, r.options())
 	status := r.status(ctx, res)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"plumb/engine/event"
 	"plumb/engine/graph"
 	"plumb/engine/plan"
 	"plumb/hcl"
@@ -17,6 +18,8 @@ import (
 type session struct {
 	pipeline *hcl.Pipeline
 	images   map[string]pinned
+	pins     *pinner
+	remotes  map[string]*remote // sources that are not in the project, by their place in the workspace
 	planner  *plan.Planner
 	selected []bool
 	outside  []bool // needed by --from, but not to be run
@@ -25,9 +28,11 @@ type session struct {
 	batch    *store.Batch // what a run reads of the project for the first time; nil for a plan
 }
 
-// open loads the pipeline, selects stages, pins images and makes the planner.
-// Nothing is decided yet.
-func (e *Engine) open(ctx context.Context, req Request, how pinning, ingest bool) (*session, error) {
+// open loads the pipeline, selects stages, pins what comes from outside and makes the
+// planner. Nothing is decided yet. What a look-up takes is told to tell, which may
+// be nil.
+func (e *Engine) open(ctx context.Context, req Request, how pinning, tell func(event.Event)) (*session, error) {
+	ingest := how.ingest
 	l, err := e.load(req.Project, ingest)
 	if err != nil {
 		return nil, err
@@ -41,7 +46,7 @@ func (e *Engine) open(ctx context.Context, req Request, how pinning, ingest bool
 	if err != nil {
 		return nil, err
 	}
-	if s.images, err = e.pin(ctx, req.Project.Dir, p, usedImages(p, s.selected), how); err != nil {
+	if err := s.pin(ctx, e, req, how, tell); err != nil {
 		return nil, withInputs(req.Project.Dir, p, err)
 	}
 	if s.scanner, err = e.scanners.of(e.store, req.Project.Dir); err != nil {
@@ -58,10 +63,24 @@ func (e *Engine) open(ctx context.Context, req Request, how pinning, ingest bool
 	}
 	s.planner = plan.New(plan.Config{
 		Pipeline: p, Shape: l.shape, Memory: memory, Images: digests, Platforms: platforms, Isolation: e.cfg.Isolation, Forced: forced,
-		Sources: &sources{ctx: ctx, dir: req.Project.Dir, scanner: s.scanner, batch: s.batch, discard: discarded(p)},
+		Sources: &sources{ctx: ctx, dir: req.Project.Dir, scanner: s.scanner, batch: s.batch, discard: discarded(p), remotes: s.remotes},
 		Records: &records{store: e.store, project: req.Project.Dir},
 	})
 	return s, nil
+}
+
+// pin finds the digests of all that comes from outside, and keeps what had to be
+// looked up in the lock.
+func (s *session) pin(ctx context.Context, e *Engine, req Request, how pinning, tell func(event.Event)) (err error) {
+	if s.pins, err = e.newPinner(req, how, tell); err != nil {
+		return err
+	}
+	s.images, err = s.pins.images(ctx, s.pipeline, usedImages(s.pipeline, s.selected))
+	if err == nil {
+		s.remotes, err = s.pins.sources(ctx, s.pipeline, usedSources(s.pipeline, s.selected))
+	}
+	// What was found before something else failed is not looked up again.
+	return errors.Join(err, s.pins.save())
 }
 
 // close lets go of what was not committed.
@@ -86,6 +105,10 @@ func (s *session) ingest(ctx context.Context, st *store.Store) error {
 			return err
 		}
 		for _, p := range paths {
+			if r := s.remotes[p.Project]; r != nil {
+				kept = append(kept, r.artifact)
+				continue
+			}
 			now, err := s.scanner.IngestInto(ctx, p.Project, s.batch)
 			if err != nil {
 				return &plan.InputError{Path: p.Project, Range: p.Range, Err: err}
@@ -102,6 +125,27 @@ func (s *session) ingest(ctx context.Context, st *store.Store) error {
 		}
 	}
 	s.leases = append(s.leases, st.LeaseBlobs(kept...))
+	return s.bring(ctx)
+}
+
+// bring makes the bytes of the sources that stages will read present.
+func (s *session) bring(ctx context.Context) error {
+	done := map[string]bool{}
+	for i := range s.pipeline.Stages {
+		if v := s.planner.Decision(i).Verdict; !s.selected[i] || v != plan.Execute && v != plan.Pending {
+			continue
+		}
+		for _, in := range s.pipeline.Stages[i].Inputs {
+			r := s.remotes[in.Path]
+			if in.Kind != hcl.InputSource || r == nil || done[in.Path] {
+				continue
+			}
+			done[in.Path] = true
+			if err := s.pins.bring(ctx, r); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 
@@ -158,9 +202,13 @@ type sources struct {
 	scanner *tree.Scanner
 	batch   *store.Batch
 	discard map[string]bool // paths of sources with keep = false
+	remotes map[string]*remote
 }
 
 func (s *sources) Scan(path string) (store.Artifact, error) {
+	if r := s.remotes[path]; r != nil {
+		return r.artifact, nil
+	}
 	if s.batch == nil || s.discard[path] {
 		return s.scanner.Scan(s.ctx, path)
 	}
@@ -172,7 +220,7 @@ func (s *sources) Glob(pattern string) ([]string, error) { return hcl.Glob(s.dir
 func discarded(p *hcl.Pipeline) map[string]bool {
 	out := map[string]bool{}
 	for i := range p.Sources {
-		if p.Sources[i].Discard {
+		if p.Sources[i].Discard && !p.Sources[i].Remote() {
 			out[p.Sources[i].Path] = true
 		}
 	}

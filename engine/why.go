@@ -136,7 +136,7 @@ func (x *explainer) fill(doc *WhyDoc, reasons []plan.Reason) {
 
 func (x *explainer) now(req WhyRequest) (*WhyDoc, error) {
 	req.Targets = []string{req.Stage}
-	s, err := x.e.open(x.ctx, req.Request, pinning{}, false)
+	s, err := x.e.open(x.ctx, req.Request, pinning{}, nil)
 	if err != nil {
 		return nil, err
 	}

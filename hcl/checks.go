@@ -204,6 +204,9 @@ func (ev *evaluation) checkExportsRead(index *pathIndex) {
 	}
 	patterns := map[string]bool{}
 	for _, s := range ev.pipeline.Sources {
+		if s.Remote() {
+			continue
+		}
 		patterns[s.Path] = s.Glob
 		clash(s.Path, s.Glob, fmt.Sprintf("source %s reads %s", quoted(s.Name), quoted(s.Path)))
 	}

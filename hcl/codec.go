@@ -16,7 +16,7 @@ import (
 
 // codecVersion changes with the layout; other versions are refused and evaluated
 // again.
-const codecVersion = 1
+const codecVersion = 2
 
 // errCorrupt is what Decode finds in bytes that Encode did not write.
 var errCorrupt = errors.New("kept pipeline is corrupt")
@@ -218,7 +218,7 @@ func (c *codec) pipeline(p *Pipeline) {
 	text(c, &p.Profile)
 	c.texts(&p.Profiles)
 	list(c, &p.Params, 13, (*codec).param)
-	list(c, &p.Sources, 19, (*codec).source)
+	list(c, &p.Sources, 22, (*codec).source)
 	list(c, &p.Images, 19, (*codec).image)
 	list(c, &p.Stages, 50, (*codec).stage)
 	list(c, &p.Exports, 10, (*codec).export)
@@ -240,6 +240,9 @@ func (c *codec) source(v *Source) {
 	text(c, &v.Description)
 	text(c, &v.Path)
 	c.bool(&v.Glob)
+	text(c, &v.URL)
+	text(c, &v.OCI)
+	c.bool(&v.Floating)
 	c.bool(&v.Discard)
 	c.at(&v.Range)
 	c.at(&v.PathRange)

@@ -26,6 +26,9 @@ func Check(dir string, p *Pipeline) Diagnostics {
 		}
 	}
 	for _, s := range p.Sources {
+		if s.Remote() {
+			continue
+		}
 		c.one(s.Path, s.Glob, reader{s.PathRange, "source", s.Name})
 	}
 	for i := range p.Stages {

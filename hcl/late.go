@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"plumb/hcl/funcs"
@@ -42,37 +41,6 @@ func linesOf(src []byte, r Range) string {
 		to = r.End.Byte + n
 	}
 	return strings.TrimRight(string(src[from:to]), "\r\n")
-}
-
-// Manifest gives the pinned manifest of an image for a platform. A pin of another
-// reference does not count: the block was changed, so it has to be pinned anew.
-func (l *Lock) Manifest(name, ref, platform string) (string, bool) {
-	im := l.Find(name)
-	if im == nil || im.Ref != ref {
-		return "", false
-	}
-	for _, p := range im.Platforms {
-		if p.Platform == platform {
-			return p.Manifest, true
-		}
-	}
-	return "", false
-}
-
-// Add pins an image for a platform, replacing a pin of another reference.
-func (l *Lock) Add(name, ref, index, platform, manifest string) {
-	im := l.Find(name)
-	if im == nil {
-		l.Images = append(l.Images, LockedImage{Name: name})
-		slices.SortFunc(l.Images, func(a, b LockedImage) int { return strings.Compare(a.Name, b.Name) })
-		im = l.Find(name)
-	}
-	if im.Ref != ref || im.Index != index {
-		im.Ref, im.Index, im.Platforms = ref, index, nil
-	}
-	im.Platforms = slices.DeleteFunc(im.Platforms, func(p LockedPlatform) bool { return p.Platform == platform })
-	im.Platforms = append(im.Platforms, LockedPlatform{Platform: platform, Manifest: manifest})
-	slices.SortFunc(im.Platforms, func(a, b LockedPlatform) int { return strings.Compare(a.Platform, b.Platform) })
 }
 
 // Nearest returns the known name that was most likely meant, "" when none is

@@ -52,24 +52,31 @@ type Param struct {
 	Range       Range
 }
 
-// Source is data from outside the pipeline: a file, a directory or a glob,
-// relative to the project directory, slash-separated and clean.
+// Source is data from outside the pipeline. Exactly one of URL and OCI is set, or
+// neither: then Path is a file, a directory or a glob of the project,
+// slash-separated and clean. With URL or OCI, Path is where stages find it.
 type Source struct {
 	Name        string
 	Description string
 	Path        string
 	Glob        bool
-	Discard     bool // keep = false: only the digest is recorded
+	URL         string // http or https; one file
+	OCI         string // reference to an OCI artifact: one file, or a directory of several
+	Floating    bool   // a tag that moves was allowed explicitly
+	Discard     bool   // keep = false: only the digest is recorded
 	Range       Range
-	PathRange   Range
+	PathRange   Range // of path, url or oci: whichever says where the data is
 }
+
+// Remote says that the data is not in the project but pinned in the lock.
+func (s *Source) Remote() bool { return s.URL != "" || s.OCI != "" }
 
 // Image is where stages run. Exactly one of Ref and Archive is set.
 type Image struct {
 	Name         string
 	Ref          string // registry reference
 	Floating     bool   // a tag that moves was allowed explicitly
-	Archive      string // OCI layout directory, OCI archive or docker-save archive, relative to the project
+	Archive      string // OCI layout directory, OCI or docker-save archive, or a root filesystem as a tar file, relative to the project
 	Platform     string // "linux/amd64"; "" for the machine's own
 	Range        Range
 	LocatorRange Range // of ref or archive

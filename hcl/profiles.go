@@ -46,7 +46,7 @@ func (ev *evaluation) readProfile(b *hclsyntax.Block) *profileBlock {
 	})
 	ev.newScope().stringAttr(b.Body, "description", 0)
 	p.resources = ev.single(b.Body, "resources")
-	p.sources = ev.overlaid(b, "source", shape{attributes: []string{"path"}})
+	p.sources = ev.overlaid(b, "source", shape{attributes: origins})
 	p.stages = ev.overlaid(b, "stage", shape{attributes: []string{"timeout"}, blocks: []string{"resources"}})
 	ev.profileParams(p, b.Body)
 	ev.tryProfile(p)

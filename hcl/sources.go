@@ -2,6 +2,8 @@ package hcl
 
 import (
 	"fmt"
+	"net/url"
+	"path"
 	"regexp"
 	"strings"
 
@@ -30,26 +32,35 @@ func (ev *evaluation) evalSources() {
 	ev.base.Variables["source"] = cty.ObjectVal(values)
 }
 
+// origins are the attributes of which a source has exactly one that says where
+// its data is. With url or oci, path says where stages find it.
+var origins = []string{"url", "oci", "path"}
+
 func (ev *evaluation) evalSource(b *hclsyntax.Block) (Source, bool) {
-	ev.conform(b.Body, "source", shape{attributes: []string{"path", "description", "keep"}})
+	ev.conform(b.Body, "source", shape{attributes: []string{"path", "url", "oci", "floating", "description", "keep"}})
 	s := ev.newScope()
 	source := Source{Name: b.Labels[0], Range: rangeOf(b.DefRange())}
 	source.Description, _ = s.stringAttr(b.Body, "description", 0)
+	source.Floating, _ = s.boolAttr(b.Body, "floating", allowParam)
 	if keep, ok := s.boolAttr(b.Body, "keep", allowParam); ok {
 		source.Discard = !keep
 	}
-	body := b.Body
-	if ev.overlay != nil && ev.overlay.sources[source.Name] != nil {
-		if over := ev.overlay.sources[source.Name].Body; over.Attributes["path"] != nil {
-			body = over
-		}
-	}
-	attr := body.Attributes["path"]
-	if attr == nil {
+	body := ev.overlaidOrigin(b, source.Name)
+	switch {
+	case body.Attributes["url"] != nil && body.Attributes["oci"] != nil:
+		ev.report(body.Attributes["oci"].NameRange, "Source with two origins",
+			fmt.Sprintf("Source %s says both url and oci; its data can come from one of them only.", quoted(source.Name)), "")
+		return source, false
+	case body.Attributes["url"] != nil:
+		return s.remoteSource(source, body, body.Attributes["url"])
+	case body.Attributes["oci"] != nil:
+		return s.remoteSource(source, body, body.Attributes["oci"])
+	case body.Attributes["path"] == nil:
 		ev.report(b.DefRange(), "Missing path", fmt.Sprintf("Source %s does not say where its data is.", quoted(source.Name)),
-			"add path = \"data/…\"")
+			"add path = \"data/…\", or url = \"https://…\", or oci = \"registry/name:1.0\"")
 		return source, false
 	}
+	attr := body.Attributes["path"]
 	raw, ok := s.stringAttr(body, "path", allowParam)
 	if !ok {
 		ev.needValue(attr)
@@ -59,6 +70,85 @@ func (ev *evaluation) evalSource(b *hclsyntax.Block) (Source, bool) {
 	ok = ev.setPath(&source.Path, raw, attr.Expr.Range())
 	source.Glob = isGlob(source.Path)
 	return source, ok
+}
+
+// overlaidOrigin is the body that says where a source's data is: that of the
+// chosen profile when it does, else the block's own. A profile that names an
+// origin replaces the block's as a whole: scaled-down data may lie elsewhere.
+func (ev *evaluation) overlaidOrigin(b *hclsyntax.Block, name string) *hclsyntax.Body {
+	if ev.overlay == nil || ev.overlay.sources[name] == nil {
+		return b.Body
+	}
+	over := ev.overlay.sources[name].Body
+	for _, origin := range origins {
+		if over.Attributes[origin] != nil {
+			return over
+		}
+	}
+	return b.Body
+}
+
+// remoteSource evaluates a source whose data is not in the project.
+func (s *scope) remoteSource(source Source, body *hclsyntax.Body, attr *hclsyntax.Attribute) (Source, bool) {
+	raw, ok := s.stringAttr(body, attr.Name, allowParam)
+	if !ok {
+		s.ev.needValue(attr)
+		return source, false
+	}
+	r := attr.Expr.Range()
+	source.PathRange = rangeOf(r)
+	place := ""
+	if attr.Name == "url" {
+		source.URL = raw
+		place, ok = s.ev.checkURL(raw, r)
+	} else {
+		source.OCI = raw
+		place, ok = s.ev.checkArtifact(source, r)
+	}
+	if !ok {
+		return source, false
+	}
+	if at := body.Attributes["path"]; at != nil {
+		if place, ok = s.stringAttr(body, "path", allowParam); !ok {
+			s.ev.needValue(at)
+			return source, false
+		}
+		r = at.Expr.Range()
+		if isGlob(place) {
+			s.ev.report(r, "Pattern for one place", fmt.Sprintf("Source %s comes from elsewhere; its path says where stages find it, and cannot be a pattern.", quoted(source.Name)), "")
+			return source, false
+		}
+	}
+	return source, s.ev.setPath(&source.Path, place, r)
+}
+
+// checkURL gives the file name at the end of a URL.
+func (ev *evaluation) checkURL(raw string, r hashi.Range) (name string, ok bool) {
+	u, err := url.Parse(raw)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
+		ev.report(r, "Bad URL", "This is no address of a file on the web.", "write it as \"https://host/path/file.csv\"")
+		return "", false
+	}
+	if u.User != nil {
+		ev.report(r, "Password in a URL", "The URL holds a user or a password, which would end up in the lock file and in records.", "leave it out of the URL")
+		return "", false
+	}
+	if name = path.Base(u.Path); name == "/" || name == "." || isGlob(name) {
+		ev.report(r, "URL without a file name", "The URL does not end in a name under which stages could find the data.", "add path = \"data/NAME\"")
+		return "", false
+	}
+	return name, true
+}
+
+// checkArtifact gives the last part of the name of an OCI artifact.
+func (ev *evaluation) checkArtifact(source Source, r hashi.Range) (name string, ok bool) {
+	if !ev.checkRef(Image{Name: source.Name, Ref: source.OCI, Floating: source.Floating}, r) {
+		return "", false
+	}
+	name, _, _ = strings.Cut(source.OCI, "@")
+	name = path.Base(name)
+	name, _, _ = strings.Cut(name, ":")
+	return name, true
 }
 
 // needValue reports a required attribute that is null; one that is wrong was
@@ -127,6 +217,9 @@ func isEmptyLiteral(e hclsyntax.Expression) bool {
 
 var platformForm = regexp.MustCompile(`^[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?$`)
 
+// IsPlatform tells an operating system and an architecture: "linux/arm64".
+func IsPlatform(text string) bool { return platformForm.MatchString(text) }
+
 func (s *scope) platform(body *hclsyntax.Body) string {
 	text, ok := s.stringAttr(body, "platform", allowParam)
 	if ok && !platformForm.MatchString(text) {
@@ -142,20 +235,22 @@ var refForm = regexp.MustCompile(`^(?:[A-Za-z0-9.-]+(?::[0-9]+)?/)?[a-z0-9]+(?:(
 
 // checkRef requires a well-formed reference that names fixed content, unless the
 // image is said to float. A digest always does; a tag is taken to, but latest.
-func (ev *evaluation) checkRef(image Image, r hashi.Range) {
+func (ev *evaluation) checkRef(image Image, r hashi.Range) bool {
 	if !refForm.MatchString(image.Ref) {
 		ev.report(r, "Bad image reference", fmt.Sprintf("%s is not a reference to an image in a registry.", quoted(image.Ref)),
 			"write for example \"python:3.12.4-slim\" or \"ghcr.io/org/name:1.2\"")
-		return
+		return false
 	}
 	name, _, pinned := strings.Cut(image.Ref, "@")
 	if pinned || image.Floating {
-		return
+		return true
 	}
 	_, tag, _ := strings.Cut(name[strings.LastIndexByte(name, '/')+1:], ":")
 	if tag == "" || tag == "latest" {
 		ev.report(r, "Floating image",
 			fmt.Sprintf("%s has no fixed tag, so what it stands for changes by itself.", quoted(image.Ref)),
 			"name a version, such as \""+strings.TrimSuffix(name, ":latest")+":1.2.3\", or say floating = true")
+		return false
 	}
+	return true
 }

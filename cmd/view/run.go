@@ -225,9 +225,16 @@ func (r *Run) Event(e event.Event) {
 }
 
 func (r *Run) progress(e event.Event) {
+	_, begun := r.work[e.Message]
 	if e.Total > 0 && e.Done >= e.Total {
 		delete(r.work, e.Message)
+		if begun && !r.s.Live && !r.o.Quiet {
+			r.say(e.Message + "  " + size(e.Total) + "  there")
+		}
 		return
+	}
+	if !begun && !r.s.Live && !r.o.Quiet { // nobody sees a bar: a line says that it takes a while
+		r.say(e.Message + "  " + size(max(e.Total, e.Done)))
 	}
 	r.work[e.Message] = e
 }

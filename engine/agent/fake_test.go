@@ -49,6 +49,37 @@ func (f *fake) Get(_ context.Context, r engine.GetRequest) (*engine.GetDoc, erro
 	return answerOf(f, engine.GetDoc{Name: r.Name, Path: r.Path})
 }
 
+func (f *fake) Lock(_ context.Context, req engine.LockRequest, emit func(event.Event)) (*engine.LockDoc, error) {
+	for n := range int64(3) {
+		emit(event.Event{Type: event.Progress, Message: "image x", Done: n, Total: 3})
+	}
+	if req.Check {
+		return nil, &engine.Error{Kind: engine.Differs, Message: "moved"}
+	}
+	return &engine.LockDoc{Path: req.Project.Dir, Written: true}, nil
+}
+
+func (f *fake) Images(context.Context, engine.ImagesRequest) (*engine.ImagesDoc, error) {
+	return &engine.ImagesDoc{}, nil
+}
+
+func (f *fake) RemoveImages(_ context.Context, r engine.ImagesRequest) (*engine.ImagesDoc, error) {
+	return &engine.ImagesDoc{Schema: len(r.Names)}, nil
+}
+
+func (f *fake) ShowImage(ctx context.Context, _ engine.ImageRequest, _ func(event.Event)) (*engine.ImageDoc, error) {
+	<-ctx.Done() // takes until the client gives up
+	return nil, ctx.Err()
+}
+
+func (f *fake) DiffImages(context.Context, engine.ImageDiffRequest, func(event.Event)) (*engine.ImageDiffDoc, error) {
+	return &engine.ImageDiffDoc{}, nil
+}
+
+func (f *fake) ExportImage(context.Context, engine.ImageExportRequest, func(event.Event)) (*engine.ImageExportDoc, error) {
+	return &engine.ImageExportDoc{}, nil
+}
+
 func (f *fake) GC(_ context.Context, r engine.GCRequest) (*engine.GCDoc, error) {
 	return answerOf(f, engine.GCDoc{Schema: r.KeepRuns})
 }

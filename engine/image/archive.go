@@ -13,6 +13,9 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
 	"syscall"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -22,10 +25,11 @@ import (
 // contents is an archive's table of contents, as far as the image needs it. It is
 // what the cache keeps.
 type contents struct {
-	Index    string             // digest, "" for none
-	Manifest string             // digest
-	Made     []byte             // the manifest when it is not in the archive
-	Blobs    map[string]section // by digest
+	Index      string             // digest, "" for none
+	Manifest   string             // digest
+	Made       map[string][]byte  // by digest: what is not in the archive, but follows from it
+	Blobs      map[string]section // by digest
+	Compressed bool               // as a whole: sections are of what it decompresses to
 }
 
 // section is a stretch of the archive.
@@ -43,8 +47,49 @@ func (r Resolver) fromArchive(name string, info fs.FileInfo, p v1.Platform) (*Im
 		r.remember(key, c)
 	}
 	img := &Image{Index: c.Index, manifest: c.Manifest}
-	img.open = func(_ context.Context, digest string) (io.ReadCloser, error) { return c.open(name, digest) }
+	a := &openArchive{contents: c, name: name}
+	img.open = func(_ context.Context, digest string) (io.ReadCloser, error) { return a.open(digest) }
 	return img, nil
+}
+
+// openArchive reads an archive's blobs. One that is compressed as a whole is
+// decompressed once, when the first blob is asked for.
+type openArchive struct {
+	contents
+	name string
+	once sync.Once
+	raw  *os.File // decompressed, and already without a name
+	err  error
+}
+
+func (a *openArchive) open(digest string) (io.ReadCloser, error) {
+	if made, ok := a.Made[digest]; ok {
+		return io.NopCloser(bytes.NewReader(made)), nil
+	}
+	s, ok := a.Blobs[digest]
+	if !ok {
+		return nil, errors.New("the archive does not have it")
+	}
+	if !a.Compressed {
+		f, err := os.Open(a.name)
+		if err != nil {
+			return nil, err
+		}
+		return sectionFile{io.NewSectionReader(f, s.Offset, s.Size), f}, nil
+	}
+	a.once.Do(func() {
+		f, err := os.Open(a.name)
+		if err != nil {
+			a.err = err
+			return
+		}
+		defer f.Close()
+		a.raw, _, a.err = decompressed(f)
+	})
+	if a.err != nil {
+		return nil, a.err
+	}
+	return io.NopCloser(io.NewSectionReader(a.raw, s.Offset, s.Size)), nil
 }
 
 // cacheKey names a file as it is now.
@@ -56,7 +101,7 @@ func cacheKey(name string, info fs.FileInfo, p v1.Platform) string {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		inode = st.Ino
 	}
-	return fmt.Sprintf("archive 1 %q %d %d %d %q", name, info.Size(), info.ModTime().UnixNano(), inode, p.String())
+	return fmt.Sprintf("archive 2 %q %d %d %d %q", name, info.Size(), info.ModTime().UnixNano(), inode, p.String())
 }
 
 func (r Resolver) recall(key string, into any) bool {
@@ -76,21 +121,6 @@ func (r Resolver) remember(key string, v any) {
 	}
 }
 
-func (c contents) open(name, digest string) (io.ReadCloser, error) {
-	if digest == c.Manifest && len(c.Made) > 0 {
-		return io.NopCloser(bytes.NewReader(c.Made)), nil
-	}
-	s, ok := c.Blobs[digest]
-	if !ok {
-		return nil, errors.New("the archive does not have it")
-	}
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	return sectionFile{io.NewSectionReader(f, s.Offset, s.Size), f}, nil
-}
-
 // sectionFile reads a stretch of a file and closes the file.
 type sectionFile struct {
 	io.Reader
@@ -103,33 +133,54 @@ func readArchive(name string, p v1.Platform) (contents, error) {
 		return contents{}, err
 	}
 	defer f.Close()
-	a, err := index(f)
+	raw, packed, err := decompressed(f)
 	if err != nil {
 		return contents{}, err
 	}
+	if packed {
+		defer raw.Close()
+	}
+	a, err := index(raw)
+	if err != nil {
+		return contents{}, err
+	}
+	c, err := a.contents(p)
+	c.Compressed = packed
+	return c, err
+}
+
+func (a *archive) contents(p v1.Platform) (contents, error) {
 	if _, ok := a.files["index.json"]; ok {
 		return a.oci(p)
 	}
 	if _, ok := a.files["manifest.json"]; ok {
 		return a.docker(p)
 	}
-	return contents{}, errors.New("it is no image archive: it has neither index.json nor manifest.json; write one with docker save, podman save or skopeo copy")
+	if a.isRoot {
+		return a.rootfs(p)
+	}
+	return contents{}, errors.New("it is no image: it has neither index.json nor manifest.json, as docker save, podman save and skopeo copy write them, and is no root filesystem either: it has no bin, etc, lib, sbin or usr")
 }
 
 // archive is a tar file whose members can be read in any order.
 type archive struct {
-	f     *os.File
-	files map[string]section
-	links map[string]string
+	f      *os.File
+	size   int64
+	files  map[string]section
+	links  map[string]string
+	isRoot bool // it has what a root filesystem has
 }
 
 // index reads the headers alone: the tar reader seeks over what is between.
 func index(f *os.File) (*archive, error) {
-	a := &archive{f: f, files: map[string]section{}, links: map[string]string{}}
-	var magic [6]byte
-	if _, err := f.ReadAt(magic[:], 0); err == nil && compressed(magic[:]) {
-		return nil, errors.New("it is compressed as a whole; decompress it first, with gunzip or zstd -d")
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
 	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	a := &archive{f: f, size: info.Size(), files: map[string]section{}, links: map[string]string{}}
 	r := tar.NewReader(f)
 	for {
 		h, err := r.Next()
@@ -139,12 +190,17 @@ func index(f *os.File) (*archive, error) {
 		if err != nil {
 			return nil, fmt.Errorf("it is no readable tar file: %w", err)
 		}
-		name := path.Clean(h.Name)
+		name := path.Clean(strings.TrimPrefix(h.Name, "/"))
+		top, _, _ := strings.Cut(name, "/")
+		a.isRoot = a.isRoot || slices.Contains(rootNames, top)
 		switch h.Typeflag {
 		case tar.TypeReg:
 			at, err := f.Seek(0, io.SeekCurrent)
 			if err != nil {
 				return nil, err
+			}
+			if at+h.Size > a.size {
+				return nil, fmt.Errorf("it is cut off: %q should end at byte %d, and the file has %d", name, at+h.Size, a.size)
 			}
 			a.files[name] = section{at, h.Size}
 		case tar.TypeSymlink:
@@ -155,15 +211,8 @@ func index(f *os.File) (*archive, error) {
 	}
 }
 
-// compressed knows gzip, zstd, bzip2 and xz by their first bytes.
-func compressed(b []byte) bool {
-	for _, magic := range []string{"\x1f\x8b", "\x28\xb5\x2f\xfd", "BZh", "\xfd7zXZ\x00"} {
-		if bytes.HasPrefix(b, []byte(magic)) {
-			return true
-		}
-	}
-	return false
-}
+// rootNames are what tells a root filesystem from any other tar file.
+var rootNames = []string{"bin", "etc", "lib", "sbin", "usr"}
 
 // find follows links: docker save writes a repeated layer as one.
 func (a *archive) find(name string) (section, error) {
@@ -275,11 +324,21 @@ func (a *archive) make(configName string, config []byte, layers []string, diffID
 		m.Layers = append(m.Layers, d)
 		c.Blobs[d.Digest.String()] = at
 	}
-	if c.Made, err = json.Marshal(m); err != nil {
-		return c, err
+	return c, c.seal(m)
+}
+
+// seal adds the manifest, which is not in the archive.
+func (c *contents) seal(m v1.Manifest) error {
+	raw, err := json.Marshal(m)
+	if err != nil {
+		return err
 	}
-	c.Manifest = hashOf(c.Made).String()
-	return c, nil
+	c.Manifest = hashOf(raw).String()
+	if c.Made == nil {
+		c.Made = map[string][]byte{}
+	}
+	c.Made[c.Manifest] = raw
+	return nil
 }
 
 // layer describes a layer. An uncompressed one has the digest that the config
@@ -290,11 +349,18 @@ func (a *archive) layer(name string, diffID v1.Hash) (v1.Descriptor, section, er
 		return v1.Descriptor{}, at, err
 	}
 	d := v1.Descriptor{MediaType: types.OCIUncompressedLayer, Size: at.Size, Digest: diffID}
-	var magic [2]byte
-	if _, err := a.f.ReadAt(magic[:], at.Offset); err != nil || string(magic[:]) != "\x1f\x8b" {
+	var magic [4]byte
+	if n, _ := a.f.ReadAt(magic[:], at.Offset); n < len(magic) {
+		return d, at, nil // empty
+	}
+	switch compression(magic[:]) {
+	case "gzip":
+		d.MediaType = types.OCILayer
+	case "zstd":
+		d.MediaType = types.OCILayerZStd
+	default:
 		return d, at, nil
 	}
-	d.MediaType = types.OCILayer
 	d.Digest, _, err = v1.SHA256(io.NewSectionReader(a.f, at.Offset, at.Size))
 	return d, at, err
 }

@@ -3,7 +3,7 @@
 //
 //	registry reference ──┐
 //	OCI layout ──────────┼─▶ Resolve ─▶ Image: manifest digest, blobs by digest
-//	archive (OCI, docker)┘
+//	archive (OCI, docker, root filesystem)┘
 //
 // An image is known by the digest of its manifest for one platform, and by
 // nothing else: a reference must carry a digest (ResolveTag finds the one that a
@@ -18,6 +18,7 @@ package image
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -56,6 +57,7 @@ type Image struct {
 	OnProgress func(done, total int64) // is told how many bytes are imported, may be nil
 	manifest   string                  // digest
 	open       func(context.Context, string) (io.ReadCloser, error)
+	openAt     func(context.Context, string, int64) (io.ReadCloser, error) // nil when it cannot
 	name       string
 }
 
@@ -71,6 +73,28 @@ func (i *Image) Blob(ctx context.Context, digest string) (io.ReadCloser, error) 
 	return r, nil
 }
 
+// BlobAt opens the manifest, the config or a layer from an offset on.
+func (i *Image) BlobAt(ctx context.Context, digest string, offset int64) (io.ReadCloser, error) {
+	if i.openAt != nil {
+		r, err := i.openAt(ctx, digest, offset)
+		if err != nil {
+			return nil, fmt.Errorf("reading %q of image %q: %w", digest, i.name, err)
+		}
+		return r, nil
+	}
+	r, err := i.Blob(ctx, digest)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := io.CopyN(io.Discard, r, offset); err != nil {
+		return nil, errors.Join(fmt.Errorf("reading %q of image %q: %w", digest, i.name, err), r.Close())
+	}
+	return r, nil
+}
+
+// Name is what people call the image.
+func (i *Image) Name() string { return i.name }
+
 // Progress is called by a runtime that imports the image.
 func (i *Image) Progress(done, total int64) {
 	if i.OnProgress != nil {
@@ -80,7 +104,8 @@ func (i *Image) Progress(done, total int64) {
 
 // Resolver finds images. The zero value does, without remembering anything.
 type Resolver struct {
-	Cache Cache
+	Cache      Cache
+	Registries *Registries // nil for the usual way
 }
 
 // Resolve finds the image for a platform ("linux/amd64"), "" for the machine's.

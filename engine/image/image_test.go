@@ -362,7 +362,7 @@ func TestRegistry(t *testing.T) {
 	if err != nil {
 		t.Fatalf("a known reference needs the network: %v", err)
 	}
-	if _, err := img.Blob(t.Context(), img.Manifest()); err == nil || !strings.Contains(err.Error(), "check the network") {
+	if _, err := img.Blob(t.Context(), img.Manifest()); err == nil || !strings.Contains(err.Error(), "was not reached") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -405,15 +405,16 @@ func TestErrors(t *testing.T) {
 		{"no layout", image.Locator{Archive: t.TempDir()}, "", "no OCI layout"},
 		{"other platform", image.Locator{Archive: single}, "linux/riscv64", `only for [linux/amd64]`},
 		{"two images", image.Locator{Archive: two}, "linux/amd64", "holds 2 images"},
-		{"compressed", image.Locator{Archive: write("\x1f\x8b\x08 and so on")}, "", "decompress it first"},
+		{"damaged", image.Locator{Archive: write("\x1f\x8b\x08 and so on")}, "", "it is damaged"},
+		{"compressed with xz", image.Locator{Archive: write("\xfd7zXZ\x00 and so on")}, "", "decompress it first"},
 		{"no tar", image.Locator{Archive: write(strings.Repeat("no tar ", 200))}, "", "no readable tar file"},
-		{"no image", image.Locator{Archive: writeTar(t, nil, map[string]string{"x": "y"})}, "", "no image archive"},
+		{"no image", image.Locator{Archive: writeTar(t, nil, map[string]string{"x": "y"})}, "", "it is no image"},
 		{"layers that do not add up", image.Locator{Archive: writeTar(t, nil, map[string]string{
 			"config.json":   `{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":[]}}`,
 			"manifest.json": `[{"Config":"config.json","Layers":["a"]}]`,
 		})}, "linux/amd64", "has 0 layers"},
-		{"unknown to the registry", image.Locator{Ref: host + "/x@" + none}, "", "check name and digest"},
-		{"no registry", image.Locator{Ref: "127.0.0.1:1/x@" + none}, "", "check the network"},
+		{"unknown to the registry", image.Locator{Ref: host + "/x@" + none}, "", "does not have it (404)"},
+		{"no registry", image.Locator{Ref: "127.0.0.1:1/x@" + none}, "", "was not reached"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			img, err := image.Resolver{}.Resolve(t.Context(), c.locator, c.platform)

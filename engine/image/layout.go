@@ -91,9 +91,22 @@ func readBlob(b blobs, want v1.Hash) ([]byte, error) {
 	return raw, err
 }
 
-// layoutDir is a layout as a directory.
+// layoutDir is a layout as a directory. Nothing outside of it is opened, whatever
+// links there are in it.
 type layoutDir string
 
 func (d layoutDir) file(name string) (io.ReadCloser, error) {
-	return os.Open(filepath.Join(string(d), name))
+	root, err := os.OpenRoot(string(d))
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	info, err := root.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%q is no file", name)
+	}
+	return root.Open(name)
 }

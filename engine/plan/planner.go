@@ -84,7 +84,7 @@ func New(cfg Config) *Planner {
 		p.shape = ShapeOf(cfg.Pipeline)
 	}
 	for _, src := range cfg.Pipeline.Sources {
-		p.discard[src.Name] = src.Discard
+		p.discard[src.Name] = src.Discard && !src.Remote() // what is not in the project can only be read from the store
 	}
 	p.states = make([]state, len(cfg.Pipeline.Stages))
 	for _, v := range cfg.Pipeline.Params {

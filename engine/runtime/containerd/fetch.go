@@ -103,18 +103,66 @@ func (i *images) fetchBlob(ctx context.Context, d v1.Descriptor, src runtime.Ima
 	} else if !errdefs.IsNotFound(err) {
 		return fmt.Errorf("looking for blob %q: %w", d.Digest, err)
 	}
-	r, err := src.Blob(ctx, d.Digest.String())
-	if err != nil {
-		return fmt.Errorf("reading blob %q: %w", d.Digest, err)
+	resumed, err := i.ingest(ctx, d, src, p)
+	if resumed && errdefs.IsFailedPrecondition(err) {
+		// What an earlier import left may have been of other bytes.
+		_, err = i.ingest(ctx, d, src, p)
 	}
-	defer r.Close()
-	ref := "plumb-" + d.Digest.String()
-	if err := content.WriteBlob(ctx, store, ref, io.TeeReader(r, p), d); err != nil {
-		// What came may be wrong: the next try begins anew.
-		_ = store.Abort(context.WithoutCancel(ctx), ref)
+	if err != nil {
 		return fmt.Errorf("importing blob %q: %w", d.Digest, err)
 	}
 	return nil
+}
+
+// ingest copies one blob, from where an import that was cut off ended. What a
+// broken connection leaves stays for the next one; what turned out to be wrong does
+// not.
+func (i *images) ingest(ctx context.Context, d v1.Descriptor, src runtime.ImageSource, p *progress) (resumed bool, err error) {
+	store := i.client.ContentStore()
+	ref := "plumb-" + d.Digest.String()
+	w, err := content.OpenWriter(ctx, store, content.WithRef(ref), content.WithDescriptor(d))
+	if errdefs.IsAlreadyExists(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer func() {
+		err = errors.Join(err, w.Close())
+		if errdefs.IsFailedPrecondition(err) {
+			_ = store.Abort(context.WithoutCancel(ctx), ref) // the next try begins anew
+		}
+	}()
+	st, err := w.Status()
+	if err != nil {
+		return false, err
+	}
+	offset := st.Offset
+	open := func(ctx context.Context, digest string, _ int64) (io.ReadCloser, error) { return src.Blob(ctx, digest) }
+	if resumer, ok := src.(runtime.Resumer); ok {
+		open = resumer.BlobAt
+	} else if offset > 0 {
+		if err := w.Truncate(0); err != nil {
+			return false, err
+		}
+		offset = 0
+	}
+	p.add(offset)
+	if offset < d.Size || d.Size == 0 {
+		r, err := open(ctx, d.Digest.String(), offset)
+		if err != nil {
+			return offset > 0, err
+		}
+		// One byte more than there should be is enough to know.
+		_, err = io.Copy(io.MultiWriter(w, p), io.LimitReader(r, d.Size-offset+1))
+		if err = errors.Join(err, r.Close()); err != nil {
+			return offset > 0, err
+		}
+	}
+	if err := w.Commit(ctx, d.Size, d.Digest); err != nil && !errdefs.IsAlreadyExists(err) {
+		return offset > 0, err
+	}
+	return offset > 0, nil
 }
 
 // progress adds up bytes. A nil one counts nothing.

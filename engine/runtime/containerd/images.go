@@ -12,12 +12,10 @@ import (
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/content"
 	ctrimages "github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/mount"
-	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
-	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
-	"github.com/opencontainers/image-spec/identity"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"plumb/engine/runtime"
@@ -48,6 +46,7 @@ type image struct {
 	layers []string // directories as in the image, topmost first
 	mu     sync.Mutex
 	homes  map[string]furnished // by Spec.Home
+	names  map[string]bool      // what it was prepared as, in this process
 }
 
 func newImages(c *client.Client, r *rootfs, o Options) images {
@@ -68,6 +67,11 @@ func (r *Runtime) Prepare(ctx context.Context, src runtime.ImageSource) error {
 	}
 	if _, err := r.images.prepare(inNamespace(ctx), dgst, src); err != nil {
 		return fmt.Errorf("preparing image %q: %w", dgst, err)
+	}
+	if named, ok := src.(runtime.Named); ok {
+		if err := r.images.name(inNamespace(ctx), dgst, named.Name()); err != nil {
+			return fmt.Errorf("noting the name of image %q: %w", dgst, err)
+		}
 	}
 	return nil
 }
@@ -162,7 +166,7 @@ func (i *images) load(ctx context.Context, dgst digest.Digest) (*image, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &image{digest: dgst, config: config.Config, layers: layers, homes: map[string]furnished{}}, nil
+	return &image{digest: dgst, config: config.Config, layers: layers, homes: map[string]furnished{}, names: map[string]bool{}}, nil
 }
 
 // layersOf takes the directories out of a read-only snapshot's mount: a bind of
@@ -207,14 +211,16 @@ func (i *images) importImage(ctx context.Context, dgst digest.Digest, src runtim
 	if err != nil {
 		return fmt.Errorf("taking a lease: %w", err)
 	}
-	defer func() { err = errors.Join(err, done(context.WithoutCancel(ctx))) }()
+	defer func() { err = errors.Join(err, ignoreNotFound(done(context.WithoutCancel(ctx)))) }()
 	desc, err := i.fetch(ctx, dgst, src)
 	if err != nil {
 		return err
 	}
 	record := ctrimages.Image{Name: recordName(dgst), Target: desc}
-	if err := i.unpack(ctx, record); err != nil {
-		return err
+	if err := i.unpack(ctx, dgst, limitsOf(src)); err != nil {
+		// What came is of no use: it is not kept for another try, as what a broken
+		// connection leaves is.
+		return errors.Join(err, i.sweep(context.WithoutCancel(ctx)))
 	}
 	if err := syncFS(i.rootfs.root); err != nil {
 		return err
@@ -225,23 +231,20 @@ func (i *images) importImage(ctx context.Context, dgst digest.Digest, src runtim
 	return nil
 }
 
-// unpack applies the layers, and keeps a view of the topmost: its mount names
-// all of them, today and after a restart. Which platform the image is for does
-// not matter here.
-func (i *images) unpack(ctx context.Context, record ctrimages.Image) error {
-	img := client.NewImageWithPlatform(i.client, record, platforms.All)
-	if err := img.Unpack(ctx, snapshotter); err != nil {
-		return fmt.Errorf("unpacking: %w", err)
+func limitsOf(src runtime.ImageSource) runtime.Limits {
+	if l, ok := src.(runtime.Limited); ok {
+		return l.Limits()
 	}
-	_, config, err := i.read(ctx, record.Target.Digest)
-	if err != nil {
-		return err
-	}
-	chain := identity.ChainID(config.RootFS.DiffIDs)
-	_, err = i.client.SnapshotService(snapshotter).View(ctx, viewName(record.Target.Digest), chain.String(),
-		snapshots.WithLabels(map[string]string{"containerd.io/gc.root": "true"}))
-	if err != nil && !errdefs.IsAlreadyExists(err) {
-		return fmt.Errorf("keeping the layers: %w", err)
+	return runtime.Limits{}
+}
+
+// sweep frees what nothing refers to, which this import's lease does until it is
+// deleted.
+func (i *images) sweep(ctx context.Context) error {
+	if id, ok := leases.FromContext(ctx); ok {
+		if err := ignoreNotFound(i.client.LeasesService().Delete(ctx, leases.Lease{ID: id}, leases.SynchronousDelete)); err != nil {
+			return fmt.Errorf("clearing away what was imported: %w", err)
+		}
 	}
 	return nil
 }
