@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -754,6 +755,47 @@ func TestLockMistakes(t *testing.T) {
 	}
 }
 
+// A disk that fills up while an image comes: it is said, nothing half is to be seen,
+// and when there is room again the image comes.
+func TestPullOntoAFullDisk(t *testing.T) {
+	s := newSite(t)
+	reg := registrytest.Start(t, registrytest.Options{})
+	big := make([]byte, 48<<20)
+	if _, err := rand.Read(big); err != nil {
+		t.Fatal(err)
+	}
+	img, err := mutate.AppendLayers(s.toolImage("one"), registrytest.Layer(t, map[string]string{"big": string(big)}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref, _ := reg.Push(t, "tools/sh:1", img)
+	dir := s.pipeline("p", imageBlock("sh", ref)+useVariant)
+	disk := filepath.Join(s.root, "disk")
+	if err := os.Mkdir(disk, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", disk).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", disk).CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+	})
+	small := &site{t: t, exe: s.exe, root: s.root, env: s.env, store: filepath.Join(disk, "store")}
+	t.Cleanup(small.leave)
+	if r := small.want(3, dir, "run"); !strings.Contains(r.err, "no space left on device") {
+		t.Error(r)
+	}
+	if n := small.imagesKept(); n != 0 {
+		t.Errorf("%d images are shown", n)
+	}
+	if out, err := exec.Command("mount", "-o", "remount,size=400m", disk).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	small.want(0, dir, "run")
+}
+
 func TestRegistryConfiguration(t *testing.T) {
 	s := newSite(t)
 	reg := registrytest.Start(t, registrytest.Options{TLS: true, Password: true})
@@ -821,4 +863,29 @@ func TestProgressOfAPull(t *testing.T) {
 	if last.Message != "image sh" || last.Done != last.Total || last.Total < 1<<20 {
 		t.Errorf("the last that was told: %+v", last)
 	}
+}
+
+// Two runs at once that each pin an image both keep their pin.
+func TestTwoRunsPinAtOnce(t *testing.T) {
+	s := newSite(t)
+	reg := registrytest.Start(t, registrytest.Options{})
+	text := ""
+	for n := range 4 {
+		ref, _ := reg.Push(t, fmt.Sprintf("tools/sh%d:1", n), s.toolImage(fmt.Sprint(n)))
+		text += imageBlock(fmt.Sprintf("sh%d", n), ref) + fmt.Sprintf("stage \"s%d\" {\n  image = image.sh%d\n  command = \"cat /variant > out%d\"\n  outputs = { out = \"out%d\" }\n}\n", n, n, n, n)
+	}
+	dir := s.pipeline("p", text)
+	var all []*process
+	for n := range 4 {
+		all = append(all, s.start(dir, "run", fmt.Sprintf("s%d", n)))
+	}
+	for _, p := range all {
+		if r := p.wait(); r.code != 0 {
+			t.Error(r)
+		}
+	}
+	if n := strings.Count(s.lock(dir), "image \""); n != 4 {
+		t.Errorf("%d pins are left:\n%s", n, s.lock(dir))
+	}
+	s.want(0, dir, "run", "--locked", "--expect-cached")
 }

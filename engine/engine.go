@@ -4,11 +4,13 @@
 // says when, a runtime runs, store keeps. Data goes forward once:
 //
 //	load.go      files ─▶ Pipeline, kept by the content of the files
-//	images.go    image blocks ─▶ digests, from the lock, the disk or a registry
+//	pins.go      images and sources from outside ─▶ digests, from the lock, the disk or a registry;
+//	             outside.go says how that is reached, remote.go brings data, lock.go writes the lock
 //	session.go   Pipeline + digests + project ─▶ Planner: what Plan, Why and Run share
 //	run.go       Planner ─▶ sched; result.go records, summary.go tells, export.go exports
 //	attempt.go   one stage: sandbox.go, watch.go, capture.go, and again by retry.go
-//	history.go   what is recorded: Runs, Show; logs.go, why.go, get.go likewise
+//	history.go   what is recorded: Runs, Show; logs.go, why.go, get.go likewise;
+//	             inspect.go looks into images
 //
 // An Engine is the only user of a store and of a runtime. In production it lives in
 // the agent; tests and reading commands use it in their own process.

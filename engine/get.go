@@ -123,5 +123,10 @@ func (e *Engine) GC(ctx context.Context, req GCRequest) (*GCDoc, error) {
 	if err != nil {
 		return nil, fmt.Errorf("collecting garbage: %w", err)
 	}
+	if !req.DryRun {
+		if err := e.dropDownloads(); err != nil {
+			return nil, fmt.Errorf("collecting garbage: %w", err)
+		}
+	}
 	return &GCDoc{Schema: Schema, GCReport: rep}, nil
 }

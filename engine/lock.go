@@ -47,8 +47,7 @@ func (e *Engine) relock(ctx context.Context, req LockRequest, tell func(event.Ev
 	if req.Check {
 		return doc, nil
 	}
-	doc.Written = p.changed
-	p.changed = true // also a lock that pins nothing is written, so that it is there
+	doc.Written = doc.Differs
 	if err := p.save(); err != nil {
 		return nil, err
 	}

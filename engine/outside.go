@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	goruntime "runtime"
 	"slices"
 	"strings"
@@ -48,7 +49,16 @@ func (e *Engine) outside(r Reach, offline bool, tell func(event.Event)) *outside
 
 // images finds images.
 func (o *outside) images(e *Engine) image.Resolver {
-	return image.Resolver{Cache: imageCache{e}, Registries: o.registries}
+	return image.Resolver{Cache: imageCache{e}, Registries: o.registries, Temp: e.temp()}
+}
+
+// temp is where an archive is decompressed: beside the store, where there is room,
+// unless that is only read.
+func (e *Engine) temp() string {
+	if e.cfg.ReadOnly {
+		return ""
+	}
+	return filepath.Join(e.cfg.Dir, "tmp")
 }
 
 // supplier is where an image's bytes come from.

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	goruntime "runtime"
 	"strings"
+	"syscall"
 
 	"plumb/engine/event"
 	"plumb/engine/image"
@@ -52,7 +54,8 @@ type pinner struct {
 	how      pinning
 	out      *outside
 	tell     func(event.Event)
-	changed  bool
+	found    hcl.Lock // what was looked up, and is not written yet
+	pruned   *hcl.Pipeline
 }
 
 // newPinner reads the lock. Names whose pins move anyway may be pinned twice in
@@ -101,16 +104,47 @@ func (p *pinner) platformOf(im *hcl.Image) string {
 
 func machinePlatform() string { return "linux/" + goruntime.GOARCH }
 
-// save writes the lock when it changed.
+// changed says that there is something to write.
+func (p *pinner) changed() bool {
+	return len(p.found.Images)+len(p.found.Sources) > 0 || p.pruned != nil
+}
+
+// save writes what was found into the lock. It is read again for that, while others
+// who write it wait: two runs that each pin something at once both keep their pins.
 func (p *pinner) save() error {
-	if !p.changed {
+	if !p.changed() {
 		return nil
 	}
-	if err := hcl.WriteLock(p.dir, p.lock); err != nil {
+	if err := p.merge(); err != nil {
 		return &Error{Kind: Machine, Message: fmt.Sprintf("writing the lock of %q: %v", p.dir, err), Hint: "the pins could not be kept; nothing else was changed"}
 	}
-	p.changed = false
+	p.found, p.pruned = hcl.Lock{}, nil
 	return nil
+}
+
+func (p *pinner) merge() (err error) {
+	dir, err := os.Open(p.dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, dir.Close()) }() // which lets the others go on
+	if err := syscall.Flock(int(dir.Fd()), syscall.LOCK_EX); err != nil {
+		return fmt.Errorf("waiting for others who write it: %w", err)
+	}
+	lock, diags := hcl.ReadLock(p.dir, p.how.moves)
+	if diags.HasErrors() {
+		return diags
+	}
+	for _, i := range p.found.Images {
+		lock.SetImage(i)
+	}
+	for _, s := range p.found.Sources {
+		lock.SetSource(s)
+	}
+	if p.pruned != nil {
+		lock.Prune(declared(p.pruned))
+	}
+	return hcl.WriteLock(p.dir, lock)
 }
 
 // image pins one image for one platform; nil when it is not pinned and may not be.
@@ -193,7 +227,7 @@ func (p *pinner) lookUp(ctx context.Context, im *hcl.Image, platform string) (*p
 
 func (p *pinner) set(have hcl.LockedImage) {
 	p.lock.SetImage(have)
-	p.changed = true
+	p.found.SetImage(have)
 }
 
 // archive reads the digest from the file. The lock need not have it: the file is
@@ -223,16 +257,20 @@ func (p *pinner) archive(ctx context.Context, im *hcl.Image, platform string, ha
 
 // prune drops the pins of what is not declared any more.
 func (p *pinner) prune(pl *hcl.Pipeline) {
-	images, sources := map[string]bool{}, map[string]bool{}
+	p.lock.Prune(declared(pl))
+	p.pruned = pl
+}
+
+// declared names what a lock has pins of.
+func declared(pl *hcl.Pipeline) (images, sources map[string]bool) {
+	images, sources = map[string]bool{}, map[string]bool{}
 	for i := range pl.Images {
 		images[pl.Images[i].Name] = true
 	}
 	for i := range pl.Sources {
 		sources[pl.Sources[i].Name] = pl.Sources[i].Remote()
 	}
-	before := len(p.lock.Images) + len(p.lock.Sources)
-	p.lock.Prune(images, sources)
-	p.changed = p.changed || len(p.lock.Images)+len(p.lock.Sources) != before
+	return images, sources
 }
 
 // imageError places an error at the image's block.

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"plumb/engine/event"
 	"plumb/engine/fetch"
@@ -66,7 +68,7 @@ func (p *pinner) source(ctx context.Context, src *hcl.Source) (*remote, error) {
 			return nil, sourceError(src, err)
 		}
 		p.lock.SetSource(*found)
-		p.changed = true
+		p.found.SetSource(*found)
 		have = found
 	}
 	r, err := newRemote(src, *have)
@@ -242,6 +244,26 @@ func (p *pinner) bringFile(ctx context.Context, r *remote, f hcl.LockedFile) err
 	}
 	defer in.Close()
 	return p.put(ctx, in, want)
+}
+
+// staleDownload is how old what is left of a download is when nobody will go on
+// with it.
+const staleDownload = 24 * time.Hour
+
+// dropDownloads removes what was left of downloads that nobody went on with.
+func (e *Engine) dropDownloads() error {
+	dir := filepath.Join(e.cfg.Dir, "downloads", "sources")
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, entry := range entries {
+		info, ierr := entry.Info()
+		if ierr == nil && e.cfg.Now().Sub(info.ModTime()) > staleDownload {
+			err = errors.Join(err, os.Remove(filepath.Join(dir, entry.Name())))
+		}
+	}
+	return err
 }
 
 func (p *pinner) bringBlob(ctx context.Context, r *remote, f hcl.LockedFile, want store.Digest, tell func(done, total int64)) error {

@@ -41,13 +41,13 @@ func (r Resolver) fromArchive(name string, info fs.FileInfo, p v1.Platform) (*Im
 	var c contents
 	if !r.recall(key, &c) {
 		var err error
-		if c, err = readArchive(name, p); err != nil {
+		if c, err = readArchive(name, r.Temp, p); err != nil {
 			return nil, err
 		}
 		r.remember(key, c)
 	}
 	img := &Image{Index: c.Index, manifest: c.Manifest}
-	a := &openArchive{contents: c, name: name}
+	a := &openArchive{contents: c, name: name, temp: r.Temp}
 	img.open = func(_ context.Context, digest string) (io.ReadCloser, error) { return a.open(digest) }
 	return img, nil
 }
@@ -57,6 +57,7 @@ func (r Resolver) fromArchive(name string, info fs.FileInfo, p v1.Platform) (*Im
 type openArchive struct {
 	contents
 	name string
+	temp string
 	once sync.Once
 	raw  *os.File // decompressed, and already without a name
 	err  error
@@ -84,7 +85,7 @@ func (a *openArchive) open(digest string) (io.ReadCloser, error) {
 			return
 		}
 		defer f.Close()
-		a.raw, _, a.err = decompressed(f)
+		a.raw, _, a.err = decompressed(f, a.temp)
 	})
 	if a.err != nil {
 		return nil, a.err
@@ -127,13 +128,13 @@ type sectionFile struct {
 	io.Closer
 }
 
-func readArchive(name string, p v1.Platform) (contents, error) {
+func readArchive(name, temp string, p v1.Platform) (contents, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return contents{}, err
 	}
 	defer f.Close()
-	raw, packed, err := decompressed(f)
+	raw, packed, err := decompressed(f, temp)
 	if err != nil {
 		return contents{}, err
 	}
@@ -195,6 +196,9 @@ func index(f *os.File) (*archive, error) {
 		a.isRoot = a.isRoot || slices.Contains(rootNames, top)
 		switch h.Typeflag {
 		case tar.TypeReg:
+			if sparse(h) {
+				continue // it does not lie there as it is read, and no image's blob is one
+			}
 			at, err := f.Seek(0, io.SeekCurrent)
 			if err != nil {
 				return nil, err
@@ -209,6 +213,15 @@ func index(f *os.File) (*archive, error) {
 			a.links[name] = path.Clean(h.Linkname)
 		}
 	}
+}
+
+func sparse(h *tar.Header) bool {
+	for name := range h.PAXRecords {
+		if strings.HasPrefix(name, "GNU.sparse.") {
+			return true
+		}
+	}
+	return false
 }
 
 // rootNames are what tells a root filesystem from any other tar file.

@@ -32,7 +32,7 @@ func compression(b []byte) string {
 
 // decompressed gives a file as it is, or what it decompresses to, in a file of its
 // own that has no name any more; packed tells which.
-func decompressed(f *os.File) (raw *os.File, packed bool, err error) {
+func decompressed(f *os.File, temp string) (raw *os.File, packed bool, err error) {
 	var magic [6]byte
 	n, err := f.ReadAt(magic[:], 0)
 	if err != nil && err != io.EOF {
@@ -57,16 +57,16 @@ func decompressed(f *os.File) (raw *os.File, packed bool, err error) {
 	if err != nil {
 		return nil, false, fmt.Errorf("it is damaged: %w", err)
 	}
-	raw, err = unpackTemp(f, r)
+	raw, err = unpackTemp(f, r, temp)
 	return raw, true, err
 }
 
-func unpackTemp(f *os.File, r io.Reader) (_ *os.File, err error) {
+func unpackTemp(f *os.File, r io.Reader, temp string) (_ *os.File, err error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
 	}
-	raw, err := os.CreateTemp("", "plumb-archive-*")
+	raw, err := os.CreateTemp(temp, "plumb-archive-*")
 	if err != nil {
 		return nil, err
 	}

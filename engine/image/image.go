@@ -106,6 +106,7 @@ func (i *Image) Progress(done, total int64) {
 type Resolver struct {
 	Cache      Cache
 	Registries *Registries // nil for the usual way
+	Temp       string      // where an archive that is compressed as a whole is decompressed; "" for the usual place
 }
 
 // Resolve finds the image for a platform ("linux/amd64"), "" for the machine's.

@@ -33,7 +33,7 @@ type ProgressReporter interface {
 // fetch copies manifest, config and layers into the content store, each checked
 // against its digest and size, and links them for the garbage collector. What
 // is there already is not read.
-func (i *images) fetch(ctx context.Context, dgst digest.Digest, src runtime.ImageSource) (v1.Descriptor, error) {
+func (i *images) fetch(ctx context.Context, dgst digest.Digest, src runtime.ImageSource, p *progress) (v1.Descriptor, error) {
 	raw, err := readManifest(ctx, dgst, src)
 	if err != nil {
 		return v1.Descriptor{}, err
@@ -49,7 +49,8 @@ func (i *images) fetch(ctx context.Context, dgst digest.Digest, src runtime.Imag
 		m.MediaType = v1.MediaTypeImageManifest
 	}
 	desc := v1.Descriptor{MediaType: m.MediaType, Digest: dgst, Size: int64(len(raw))}
-	if err := i.fetchAll(ctx, append([]v1.Descriptor{m.Config}, m.Layers...), src); err != nil {
+	p.expect(m)
+	if err := i.fetchAll(ctx, append([]v1.Descriptor{m.Config}, m.Layers...), src, p); err != nil {
 		return desc, err
 	}
 	if err := i.fetchBlob(ctx, desc, src, nil); err != nil {
@@ -79,16 +80,11 @@ func readManifest(ctx context.Context, dgst digest.Digest, src runtime.ImageSour
 	return raw, nil
 }
 
-func (i *images) fetchAll(ctx context.Context, blobs []v1.Descriptor, src runtime.ImageSource) error {
-	p := progress{}
-	p.reporter, _ = src.(ProgressReporter)
-	for _, d := range blobs {
-		p.total += d.Size
-	}
+func (i *images) fetchAll(ctx context.Context, blobs []v1.Descriptor, src runtime.ImageSource, p *progress) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(fetchAtOnce)
 	for _, d := range blobs {
-		g.Go(func() error { return i.fetchBlob(ctx, d, src, &p) })
+		g.Go(func() error { return i.fetchBlob(ctx, d, src, p) })
 	}
 	return g.Wait()
 }
@@ -165,16 +161,31 @@ func (i *images) ingest(ctx context.Context, d v1.Descriptor, src runtime.ImageS
 	return offset > 0, nil
 }
 
-// progress adds up bytes. A nil one counts nothing.
+// progress adds up bytes: each counts half when it is fetched and half when it is
+// unpacked. A nil one counts nothing.
 type progress struct {
 	reporter ProgressReporter
 	total    int64
 	done     atomic.Int64
 }
 
+func newProgress(src runtime.ImageSource) *progress {
+	p := &progress{}
+	p.reporter, _ = src.(ProgressReporter)
+	return p
+}
+
+func (p *progress) expect(m v1.Manifest) {
+	p.total = m.Config.Size
+	p.add(m.Config.Size) // is not unpacked
+	for _, l := range m.Layers {
+		p.total += l.Size
+	}
+}
+
 func (p *progress) add(n int64) {
 	if p != nil && p.reporter != nil {
-		p.reporter.Progress(p.done.Add(n), p.total)
+		p.reporter.Progress(p.done.Add(n)/2, p.total)
 	}
 }
 

@@ -63,6 +63,9 @@ func (g *gate) check(h *tar.Header) (bool, error) {
 	}
 	h.Name = path.Join(dir, path.Base(name))
 	g.written[dir] = true
+	if h.Typeflag == tar.TypeGNUSparse || h.Typeflag == tar.TypeCont {
+		h.Typeflag = tar.TypeReg // its content is read in full, holes too
+	}
 	switch h.Typeflag {
 	case tar.TypeDir:
 		g.own[h.Name] = true

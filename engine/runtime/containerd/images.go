@@ -212,12 +212,13 @@ func (i *images) importImage(ctx context.Context, dgst digest.Digest, src runtim
 		return fmt.Errorf("taking a lease: %w", err)
 	}
 	defer func() { err = errors.Join(err, ignoreNotFound(done(context.WithoutCancel(ctx)))) }()
-	desc, err := i.fetch(ctx, dgst, src)
+	p := newProgress(src)
+	desc, err := i.fetch(ctx, dgst, src, p)
 	if err != nil {
 		return err
 	}
 	record := ctrimages.Image{Name: recordName(dgst), Target: desc}
-	if err := i.unpack(ctx, dgst, limitsOf(src)); err != nil {
+	if err := i.unpack(ctx, dgst, limitsOf(src), p); err != nil {
 		// What came is of no use: it is not kept for another try, as what a broken
 		// connection leaves is.
 		return errors.Join(err, i.sweep(context.WithoutCancel(ctx)))

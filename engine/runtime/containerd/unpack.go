@@ -39,7 +39,7 @@ const (
 
 // unpack applies the layers, and keeps a view of the topmost: its mount names all
 // of them, today and after a restart.
-func (i *images) unpack(ctx context.Context, dgst digest.Digest, limits runtime.Limits) error {
+func (i *images) unpack(ctx context.Context, dgst digest.Digest, limits runtime.Limits, p *progress) error {
 	m, config, err := i.read(ctx, dgst)
 	if err != nil {
 		return err
@@ -53,7 +53,7 @@ func (i *images) unpack(ctx context.Context, dgst digest.Digest, limits runtime.
 	parent := ""
 	for n, layer := range m.Layers {
 		chain := identity.ChainID(config.RootFS.DiffIDs[:n+1]).String()
-		if err := i.unpackLayer(ctx, layerToUnpack{layer, config.RootFS.DiffIDs[n], parent, chain, limits}); err != nil {
+		if err := i.unpackLayer(ctx, layerToUnpack{layer, config.RootFS.DiffIDs[n], parent, chain, limits, p}); err != nil {
 			return fmt.Errorf("unpacking layer %d of %d (%s): %w", n+1, len(m.Layers), layer.Digest, err)
 		}
 		parent = chain
@@ -71,12 +71,14 @@ type layerToUnpack struct {
 	diffID        digest.Digest
 	parent, chain string // snapshots
 	limits        runtime.Limits
+	p             *progress
 }
 
 // unpackLayer makes the snapshot of a layer, unless it is there: images share them.
 func (i *images) unpackLayer(ctx context.Context, l layerToUnpack) (err error) {
 	s := i.client.SnapshotService(snapshotter)
 	if _, err := s.Stat(ctx, l.chain); err == nil {
+		l.p.add(l.desc.Size)
 		return nil
 	} else if !errdefs.IsNotFound(err) {
 		return err
@@ -115,7 +117,7 @@ func (i *images) apply(ctx context.Context, mounts []mount.Mount, l layerToUnpac
 		return err
 	}
 	defer func() { err = errors.Join(err, ra.Close()) }()
-	plain, err := decompress(content.NewReader(ra), l.desc.MediaType)
+	plain, err := decompress(io.TeeReader(content.NewReader(ra), l.p), l.desc.MediaType)
 	if err != nil {
 		return err
 	}

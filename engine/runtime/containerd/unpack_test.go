@@ -370,6 +370,104 @@ func TestUnpackRootFilesystem(t *testing.T) {
 	}
 }
 
+// Sparse files in the forms that GNU tar writes, longer names and sizes than the old
+// tar format has room for.
+func TestUnpackWhatTarMakes(t *testing.T) {
+	work := t.TempDir()
+	root := filepath.Join(work, "root")
+	script := `mkdir -p usr/bin && truncate -s 40M usr/sparse && printf x | dd of=usr/sparse bs=1 seek=20000000 conv=notrunc status=none && printf y >> usr/sparse && ln usr/sparse usr/again &&
+		touch -d @1500000000 usr/bin/$(printf 'n%.0s' $(seq 200)) && chown 70000:70001 usr/bin/*`
+	cmd := exec.Command("sh", "-euc", script)
+	if cmd.Dir = root; os.Mkdir(root, 0o755) != nil {
+		t.Fatal("no directory")
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	want := listing(t, root)
+	r := newRuntime(t)
+	for _, format := range []string{"gnu", "pax"} {
+		name := filepath.Join(work, format+".tar")
+		if out, err := exec.Command("tar", "-C", root, "--format", format, "--sparse", "-cf", name, ".").CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		if info, err := os.Stat(name); err != nil || info.Size() > 1<<20 {
+			t.Errorf("%s: the tar is not sparse: %v", format, err)
+		}
+		img, err := image.Resolver{}.Resolve(t.Context(), image.Locator{Archive: name}, "linux/amd64")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, unpacked(t, r, img)); diff != "" {
+			t.Errorf("%s: (-want +got):\n%s", format, diff)
+		}
+	}
+}
+
+// breaking is an image whose blobs break off, and can be read from an offset on.
+type breaking struct {
+	*crafted
+	after   int64 // bytes at a time; 0 for all
+	offsets []int64
+}
+
+func (b *breaking) BlobAt(ctx context.Context, digest string, offset int64) (io.ReadCloser, error) {
+	rc, err := b.Blob(ctx, digest)
+	if err != nil || digest == b.manifest {
+		return rc, err
+	}
+	b.offsets = append(b.offsets, offset)
+	if _, err := io.CopyN(io.Discard, rc, offset); err != nil {
+		return nil, err
+	}
+	if b.after == 0 || int64(len(b.blobs[digest])) < b.after {
+		return rc, nil
+	}
+	return io.NopCloser(io.MultiReader(io.LimitReader(rc, b.after), failing{})), nil
+}
+
+type failing struct{}
+
+func (failing) Read([]byte) (int, error) { return 0, errors.New("the line broke") }
+
+// An import that broke off goes on where it was, also in another process.
+func TestImportGoesOn(t *testing.T) {
+	dir := tempDir(t)
+	img := &breaking{crafted: craft(t, layer{raw: tarball(t, []member{file("f", strings.Repeat("0123456789", 50000), 0o644)})}), after: 200000}
+	var last string
+	for n := range 3 {
+		r, err := containerd.New(t.Context(), options(dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n == 2 {
+			img.after = 0
+		}
+		err = r.Prepare(t.Context(), img)
+		if (err == nil) != (n == 2) || err != nil && !strings.Contains(err.Error(), "the line broke") {
+			t.Errorf("try %d: %v", n, err)
+		}
+		if n == 2 {
+			last = unpacked(t, r, img)
+		}
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var large []int64
+	for _, o := range img.offsets {
+		if o > 0 {
+			large = append(large, o)
+		}
+	}
+	if diff := cmp.Diff([]int64{200000, 400000}, large); diff != "" {
+		t.Errorf("gone on from (-want +got):\n%s", diff)
+	}
+	if !strings.Contains(last, `"f"`) {
+		t.Errorf("unpacked:\n%s", last)
+	}
+}
+
 func TestUnpackRefuses(t *testing.T) {
 	r := newRuntime(t)
 	good := tarball(t, []member{file("f", strings.Repeat("some text, ", 20000), 0o644)})
