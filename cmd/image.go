@@ -3,18 +3,22 @@ package cmd
 import (
 	"context"
 	"fmt"
+	"io"
 
 	"github.com/urfave/cli/v2"
 
 	"plumb/cmd/view"
 	"plumb/engine"
+	"plumb/engine/inventory"
 )
 
 func newImageCommand(env *Env) *cli.Command {
 	about := "An image is named by an image block of the project, by a reference or a path that it was used under,\nor by the beginning of its digest."
 	commands := []*cli.Command{
 		{Name: "ls", Usage: "the images that are kept", Action: imageAction(env, 0, 0, imageLs)},
-		{Name: "show", Usage: "what is inside: packages and layers", ArgsUsage: "IMAGE", Description: about, Action: imageAction(env, 1, 1, imageShow)},
+		{Name: "show", Usage: "what is inside: packages and layers", ArgsUsage: "IMAGE", Description: about, Action: imageAction(env, 1, 1, imageShow), Flags: []cli.Flag{
+			&cli.StringFlag{Name: "format", Usage: "print the inventory as `FORM`: cyclonedx or spdx, both as JSON"},
+		}},
 		{Name: "diff", Usage: "the packages and files that differ", ArgsUsage: "IMAGE IMAGE", Description: about, Action: imageAction(env, 2, 2, imageDiff)},
 		{Name: "rm", Usage: "remove images; results stay, and an image comes again when it is needed", ArgsUsage: "IMAGE…", Description: about, Action: imageAction(env, 1, 1000, imageRm)},
 		{
@@ -49,6 +53,7 @@ type imageOptions struct {
 	names  []string
 	output string
 	over   bool
+	format string
 }
 
 func imageAction(env *Env, least, most int, run func(context.Context, imageOptions, *Env, engine.API) error) cli.ActionFunc {
@@ -57,7 +62,7 @@ func imageAction(env *Env, least, most int, run func(context.Context, imageOptio
 		if err != nil {
 			return err
 		}
-		o := imageOptions{global: g, names: c.Args().Slice(), output: c.String("output"), over: c.Bool("overwrite")}
+		o := imageOptions{global: g, names: c.Args().Slice(), output: c.String("output"), over: c.Bool("overwrite"), format: c.String("format")}
 		if len(o.names) < least || len(o.names) > most {
 			return usageError("plumb image "+c.Command.Name+" --help tells more", fmt.Sprintf("plumb image %s %s", c.Command.Name, c.Command.ArgsUsage))
 		}
@@ -82,12 +87,26 @@ func imageLs(ctx context.Context, o imageOptions, env *Env, api engine.API) erro
 	return show(env, o.global, doc, func(s view.Style) { view.Images(env.Stdout, s, doc, env.Now()) })
 }
 
+// inventories are the forms in which others read what is inside an image.
+var inventories = map[string]func(io.Writer, inventory.Document) error{"cyclonedx": inventory.WriteCycloneDX, "spdx": inventory.WriteSPDX}
+
 func imageShow(ctx context.Context, o imageOptions, env *Env, api engine.API) error {
+	write, ok := inventories[o.format]
+	if o.format != "" && !ok {
+		return usageError("it is cyclonedx or spdx", fmt.Sprintf("there is no form %q", o.format))
+	}
 	w := env.work(o.global)
 	doc, err := api.ShowImage(ctx, engine.ImageRequest{Request: o.req, Name: o.names[0]}, w.Event)
 	w.Close()
 	if err != nil {
 		return err
+	}
+	if write != nil {
+		name := doc.Digest
+		if len(doc.Names) > 0 {
+			name = doc.Names[0]
+		}
+		return write(env.Stdout, inventory.Document{Name: name, Manifest: doc.Digest, Platform: doc.Platform, Version: Version(), Packages: doc.Packages})
 	}
 	return show(env, o.global, doc, func(s view.Style) { view.Image(env.Stdout, s, doc, env.Now()) })
 }

@@ -11,7 +11,7 @@ import (
 // and imports point down. A package that is missing here may not exist.
 var arrows = map[string][]string{
 	"plumb":     {"cmd", "engine/runtime/containerd/runcinit"},
-	"cmd":       {"cmd/view", "engine", "engine/agent", "engine/event", "engine/runtime", "engine/runtime/containerd", "engine/runtime/containerd/early", "hcl", "store"},
+	"cmd":       {"cmd/view", "engine", "engine/agent", "engine/event", "engine/inventory", "engine/runtime", "engine/runtime/containerd", "engine/runtime/containerd/early", "hcl", "store"},
 	"cmd/view":  {"engine", "engine/agent", "engine/event", "engine/inventory", "engine/plan", "hcl", "store"},
 	"engine":    {"engine/event", "engine/graph", "engine/fetch", "engine/image", "engine/inventory", "engine/plan", "engine/runtime", "engine/sched", "hcl", "store", "store/tree"},
 	"hcl":       {"hcl/funcs"},
@@ -36,6 +36,8 @@ var owners = map[string][]string{
 	"github.com/zclconf/go-cty":              {"hcl", "hcl/funcs"},
 	"github.com/google/go-containerregistry": {"engine/image", "engine/image/registrytest", "engine/runtime/runtimetest"},
 	"github.com/docker/cli":                  {"engine/image"},
+	"github.com/CycloneDX/cyclonedx-go":      {"engine/inventory"},
+	"github.com/spdx/tools-golang":           {"engine/inventory"},
 	"github.com/containerd/":                 {"engine/runtime/containerd", "engine/runtime/containerd/seccomp"},
 	"github.com/opencontainers/runc":         {"engine/runtime/containerd", "engine/runtime/containerd/runcinit"},
 }

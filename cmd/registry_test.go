@@ -663,6 +663,12 @@ func TestImageVerbs(t *testing.T) {
 	if r := s.want(0, dir, "image", "show", "a"); !strings.Contains(r.out, aDigest) || !regexp.MustCompile(`libx +1\.0 +deb`).MatchString(r.out) {
 		t.Error(r)
 	}
+	for form, want := range map[string]string{"cyclonedx": "pkg:deb/debian/libx@1.0?arch=amd64", "spdx": "SPDX-2.3"} {
+		if r := s.want(0, dir, "image", "show", "a", "--format", form); !strings.Contains(r.out, want) || !json.Valid([]byte(r.out)) {
+			t.Errorf("%s: %v", form, r)
+		}
+	}
+	s.want(2, dir, "image", "show", "a", "--format", "xml")
 	r := s.want(0, dir, "image", "diff", "a", "b")
 	for _, want := range []string{"~ libx  1.0 → 1.1", "- etc/old", "+ etc/new", "~ var/lib/dpkg/status"} {
 		if !strings.Contains(r.out, want) {

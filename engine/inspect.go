@@ -95,8 +95,11 @@ func (e *Engine) named(ctx context.Context, req Request, name string, tell func(
 		return nil, err
 	}
 	var blocks []string
-	l, loadErr := e.load(req.Project, false)
-	if loadErr == nil {
+	var l *loaded
+	if req.Project.Dir != "" {
+		l, _ = e.load(req.Project, false) // a directory without a pipeline has no blocks
+	}
+	if l != nil {
 		for i := range l.pipeline.Images {
 			im := &l.pipeline.Images[i]
 			blocks = append(blocks, im.Name)

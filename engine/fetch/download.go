@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"net/http"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -115,12 +116,9 @@ func (c *Client) fill(ctx context.Context, o Object, want string, part *os.File,
 	}
 	if n < o.Size || o.Size == 0 {
 		o.Offset = n
-		r, err := c.Open(ctx, o)
-		if err != nil {
-			return err
-		}
-		_, err = io.Copy(&told{part, h, n, r.Size(), progress}, r)
-		if err = errors.Join(err, r.Close()); err != nil {
+		err := c.append(ctx, o, &told{f: part, h: h, done: n, progress: progress})
+		// Nothing is behind the end of what is there: the digest says whether that is all.
+		if err != nil && (Status(err) != http.StatusRequestedRangeNotSatisfiable || n == 0) {
 			return err
 		}
 	}
@@ -128,6 +126,16 @@ func (c *Client) fill(ctx context.Context, o Object, want string, part *os.File,
 		return &MismatchError{Display(o.URL), "digest", "sha256:" + want, "sha256:" + have}
 	}
 	return nil
+}
+
+func (c *Client) append(ctx context.Context, o Object, to *told) error {
+	r, err := c.Open(ctx, o)
+	if err != nil {
+		return err
+	}
+	to.total = r.Size()
+	_, err = io.Copy(to, r)
+	return errors.Join(err, r.Close())
 }
 
 // told writes, hashes and tells.

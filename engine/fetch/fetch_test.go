@@ -81,6 +81,22 @@ func whole(f *faulty, w http.ResponseWriter, _ *http.Request) bool {
 	return true
 }
 
+// chunked sends everything without saying how much it is.
+func chunked(f *faulty, w http.ResponseWriter, _ *http.Request) bool {
+	for i := 0; i < len(f.content); i += 7 {
+		_, _ = w.Write(f.content[i:min(i+7, len(f.content))])
+		w.(http.Flusher).Flush()
+	}
+	return true
+}
+
+// cutChunked breaks such an answer off.
+func cutChunked(f *faulty, w http.ResponseWriter, _ *http.Request) bool {
+	_, _ = w.Write(f.content[:7])
+	w.(http.Flusher).Flush()
+	panic(http.ErrAbortHandler)
+}
+
 // still sends a little and then nothing until the client hangs up.
 func still(f *faulty, w http.ResponseWriter, r *http.Request) bool {
 	w.Header().Set("Content-Length", fmt.Sprint(len(f.content)))
@@ -129,6 +145,8 @@ func TestReaderGoesOn(t *testing.T) {
 		{"cut without an etag", "", []fault{cut(5)}, []string{"", "bytes=5-"}},
 		{"cut before the first byte", `"1"`, []fault{cut(0)}, []string{"", ""}},
 		{"ranges are not known", `"1"`, []fault{cut(5), whole}, []string{"", "bytes=5-"}},
+		{"of unknown size", "", []fault{chunked}, []string{""}},
+		{"of unknown size, and cut", "", []fault{cutChunked}, []string{"", "bytes=7-"}},
 		{"busy at first", `"1"`, []fault{status(503, ""), status(500, ""), status(408, "")}, []string{"", "", "", ""}},
 		{"busy after a cut", `"1"`, []fault{cut(3), status(502, ""), cut(2)}, []string{"", "bytes=3-", "bytes=3-", "bytes=5-"}},
 		{"standing still", `"1"`, []fault{still}, []string{"", "bytes=2-"}},
@@ -323,5 +341,15 @@ func TestRetryingTransport(t *testing.T) {
 	above.HTTP = c
 	if _, err := above.Open(t.Context(), Object{URL: url}); Status(err) != 500 || len(waits) != 4 {
 		t.Errorf("error %v after %d waits", err, len(waits))
+	}
+}
+
+func TestDownloadOfUnknownSizeThatWasThere(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x")
+	if err := os.WriteFile(path+".part", []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := patient(nil).Download(t.Context(), Object{URL: serve(t, &faulty{content: []byte(text)})}, sum(text), path, nil); err != nil {
+		t.Error(err)
 	}
 }

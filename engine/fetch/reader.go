@@ -171,11 +171,6 @@ func (r *Reader) Read(b []byte) (int, error) {
 			return 0, r.err
 		}
 		switch {
-		case n > 0 && (err == nil || err != io.EOF || r.at != r.size):
-			if err != nil {
-				r.broken(err)
-			}
-			return n, r.err
 		case err == nil:
 			return n, nil
 		case err == io.EOF && (r.size < 0 || r.at == r.size):
@@ -183,6 +178,9 @@ func (r *Reader) Read(b []byte) (int, error) {
 			return n, io.EOF
 		}
 		r.broken(err)
+		if n > 0 {
+			return n, nil // what went wrong is told by the next call
+		}
 	}
 }
 

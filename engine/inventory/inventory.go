@@ -3,6 +3,7 @@
 //
 //	packages.go  dpkg's status, Python's metadata
 //	compare.go   two trees, entry by entry
+//	sbom.go      CycloneDX and SPDX
 //
 // An image is somebody else's: everything is read through os.Root, so that no link
 // in it leads out of it, and only regular files of a bounded size are read.
@@ -32,4 +33,13 @@ type FileChange struct {
 	Change string `json:"change"` // added, removed, changed
 	Path   string `json:"path"`
 	Detail string `json:"detail,omitempty"` // what differs: "mode 0644 → 0755", "content"
+}
+
+// Document is what an inventory is of.
+type Document struct {
+	Name     string // what people call the image
+	Manifest string // digest
+	Platform string
+	Version  string // of plumb
+	Packages []Package
 }
