@@ -38,7 +38,7 @@ func (c *Client) Download(ctx context.Context, o Object, want, path string, prog
 			err = c.fill(ctx, o, want, part, progress)
 		}
 	}
-	if IsMismatch(err) {
+	if IsMismatch(err) || err != nil && isEmpty(part) {
 		return errors.Join(err, os.Remove(part.Name()))
 	}
 	if err == nil {
@@ -51,6 +51,12 @@ func (c *Client) Download(ctx context.Context, o Object, want, path string, prog
 		return fmt.Errorf("writing %q: %w", path, err)
 	}
 	return nil
+}
+
+// isEmpty says that there is nothing to go on with.
+func isEmpty(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Size() == 0
 }
 
 // lockPart opens a part for one writer.

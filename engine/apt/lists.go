@@ -1,0 +1,156 @@
+package apt
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path"
+	"path/filepath"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/ulikunitz/xz"
+
+	"plumb/engine/fetch"
+)
+
+// maxList bounds a list after decompression: Debian's largest has 50 MB.
+const maxList = 1 << 30
+
+// list gives a component's package list. Mirrors have it compressed in two ways; gzip
+// is a third larger to download than xz, and decompressed in a fifth of the time.
+func (r Resolver) list(ctx context.Context, s Source, rel *release, component, arch string) (string, error) {
+	plain := path.Join(component, "binary-"+arch, "Packages")
+	whole, ok := rel.files[plain]
+	if !ok {
+		return "", fmt.Errorf("the release has no list for it; check the component, and the architecture %q", arch)
+	}
+	if err := os.MkdirAll(r.Cache, 0o700); err != nil {
+		return "", err
+	}
+	kept := filepath.Join(r.Cache, whole.sha256)
+	if b, err := os.ReadFile(kept); err == nil && digestOf(b) == whole.sha256 {
+		return string(b), nil
+	}
+	if whole.size == 0 { // nothing to read, and mirrors may leave it out
+		return "", nil
+	}
+	b, err := r.download(ctx, s, rel, plain, whole)
+	if err != nil {
+		return "", err
+	}
+	if err := keep(kept, b); err != nil {
+		return "", err
+	}
+	return string(b), nil
+}
+
+func digestOf(b []byte) string {
+	h := sha256.Sum256(b)
+	return hex.EncodeToString(h[:])
+}
+
+// keep puts a list into the cache, at once or not at all.
+func keep(name string, b []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(name), "list-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
+}
+
+// forms are the ways in which a list may lie on a mirror, the best first. Releases
+// name forms that not every mirror has.
+var forms = []string{".gz", ".xz", ""}
+
+func (r Resolver) download(ctx context.Context, s Source, rel *release, plain string, whole listed) ([]byte, error) {
+	var last error
+	for _, form := range forms {
+		from, ok := rel.files[plain+form]
+		if !ok {
+			continue
+		}
+		b, err := r.downloadForm(ctx, s, rel, plain+form, whole)
+		if fetch.Status(err) != http.StatusNotFound {
+			return b, err
+		}
+		last = fmt.Errorf("%w (%s)", err, from.sha256)
+	}
+	if last == nil {
+		last = errors.New("its release names no list that can be read here")
+	}
+	return nil, last
+}
+
+func (r Resolver) downloadForm(ctx context.Context, s Source, rel *release, name string, whole listed) (_ []byte, err error) {
+	from := rel.files[name]
+	part := filepath.Join(r.Cache, "download-"+from.sha256)
+	defer func() { err = errors.Join(err, ignoreMissing(os.Remove(part))) }()
+	base := s.URL + "/dists/" + s.Suite + "/"
+	urls := []string{base + name}
+	if rel.byHash { // which stays right while a mirror is being updated
+		urls = []string{base + path.Join(path.Dir(name), "by-hash", "SHA256", from.sha256), base + name}
+	}
+	for i, url := range urls {
+		err = r.Client.Download(ctx, fetch.Object{URL: url, Size: from.size}, from.sha256, part, r.Progress)
+		if fetch.Status(err) != http.StatusNotFound || i == len(urls)-1 {
+			break
+		}
+	}
+	if fetch.IsMismatch(err) {
+		return nil, fmt.Errorf("%w: the mirror's list is not the one that its release vouches for; it may be being updated, try again", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return unpackList(part, path.Ext(name), whole)
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func unpackList(name, form string, want listed) (_ []byte, err error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	var in io.Reader = f
+	switch form {
+	case ".gz":
+		in, err = gzip.NewReader(f)
+	case ".xz":
+		in, err = xz.NewReader(bufio.NewReader(f))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("decompressing its list: %w", err)
+	}
+	if want.size > maxList {
+		return nil, fmt.Errorf("its list has %d bytes", want.size)
+	}
+	b := make([]byte, want.size)
+	if _, err := io.ReadFull(in, b); err != nil {
+		return nil, fmt.Errorf("decompressing its list: %w", err)
+	}
+	var more [1]byte
+	if n, _ := in.Read(more[:]); n > 0 || digestOf(b) != want.sha256 {
+		return nil, errors.New("its list decompresses to something else than its release vouches for")
+	}
+	return b, nil
+}
