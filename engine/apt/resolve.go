@@ -22,7 +22,6 @@ type resolver struct {
 	order   []*candidate // as chosen; what is taken back is cut off
 	failure string       // why the last thing could not be had
 	asked   []string     // the chain that is being followed
-	deepest []string
 }
 
 // wanted is one of the names that were asked for.
