@@ -33,7 +33,8 @@ type index struct {
 	packages map[string]*candidate
 	provides map[string][]provision
 	texts    []string
-	provided bool // provides is made
+	provided bool           // provides is made
+	places   map[string]int // what mentioned found
 }
 
 // provision is a package that stands for another name.
@@ -43,7 +44,7 @@ type provision struct {
 }
 
 func newIndex(arch string) *index {
-	return &index{arch: arch, packages: map[string]*candidate{}, provides: map[string][]provision{}}
+	return &index{arch: arch, packages: map[string]*candidate{}, provides: map[string][]provision{}, places: map[string]int{}}
 }
 
 // field gives a field of a paragraph. Only the resolved packages are parsed in full:
@@ -165,6 +166,15 @@ func (c *candidate) parse() error {
 // mentioned is where a name stands first in the lists: apt numbers packages in that
 // order, and decides by it what nothing else decides.
 func (x *index) mentioned(name string) int {
+	at, ok := x.places[name]
+	if !ok {
+		at = x.find(name)
+		x.places[name] = at
+	}
+	return at
+}
+
+func (x *index) find(name string) int {
 	before := 0
 	for _, text := range x.texts {
 		for at := 0; ; {

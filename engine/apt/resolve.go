@@ -285,6 +285,12 @@ func provided(want *dependency.VersionRelation, have *version.Version) bool {
 
 // solutions are the packages that satisfy an alternative, the best first.
 func (r *resolver) solutions(p dependency.Possibility) []*candidate {
+	all := r.unordered(p)
+	slices.SortStableFunc(all, func(a, b *candidate) int { return r.rank(p, a, b) })
+	return all
+}
+
+func (r *resolver) unordered(p dependency.Possibility) []*candidate {
 	var all []*candidate
 	if c := r.packages[p.Name]; c != nil && r.admits(p, c) && fits(p.Version, c.version) {
 		all = append(all, c)
@@ -294,28 +300,27 @@ func (r *resolver) solutions(p dependency.Possibility) []*candidate {
 			all = append(all, by.by)
 		}
 	}
-	if len(all) < 2 {
-		return all
-	}
-	slices.SortStableFunc(all, func(a, b *candidate) int {
-		for _, better := range []func(*candidate) bool{
-			func(c *candidate) bool { return c.name == p.Name },
-			func(c *candidate) bool { return c.essential },
-			func(c *candidate) bool { return c.important },
-		} {
-			if better(a) != better(b) {
-				if better(a) {
-					return -1
-				}
-				return 1
-			}
-		}
-		if a.priority != b.priority {
-			return a.priority - b.priority
-		}
-		return r.mentioned(b.name) - r.mentioned(a.name)
-	})
 	return all
+}
+
+// rank orders two packages that satisfy the same alternative.
+func (r *resolver) rank(p dependency.Possibility, a, b *candidate) int {
+	for _, better := range []func(*candidate) bool{
+		func(c *candidate) bool { return c.name == p.Name },
+		func(c *candidate) bool { return c.essential },
+		func(c *candidate) bool { return c.important },
+	} {
+		if better(a) != better(b) {
+			if better(a) {
+				return -1
+			}
+			return 1
+		}
+	}
+	if a.priority != b.priority {
+		return a.priority - b.priority
+	}
+	return r.mentioned(b.name) - r.mentioned(a.name)
 }
 
 // conflict finds a chosen package that excludes c, or that c excludes.
@@ -433,7 +438,7 @@ func (r *resolver) closure(root *candidate) map[string]bool {
 		}
 		for _, group := range groups {
 			for _, p := range group.Possibilities {
-				for _, s := range r.solutions(p) {
+				for _, s := range r.unordered(p) {
 					if r.chosen[s.name] == s && !seen[s.name] && r.applies(p) {
 						seen[s.name] = true
 						queue = append(queue, s)

@@ -109,7 +109,7 @@ func static(f io.ReaderAt) error {
 	}
 	for _, p := range e.Progs {
 		if p.Type == elf.PT_INTERP {
-			return errors.New("it is linked dynamically and would not start in an image of its own; build plumb with CGO_ENABLED=0")
+			return errors.New("it is linked dynamically and would not start in an image of its own; the toolbox needs a plumb that is linked statically, as releases are")
 		}
 	}
 	return nil

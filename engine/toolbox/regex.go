@@ -11,7 +11,6 @@ type pattern struct {
 	fast   *regexp.Regexp
 	slow   *trier
 	groups int
-	word   int // the group that is the match; 0 is the whole
 }
 
 func compile(src string, d dialect) (*pattern, error) {

@@ -136,19 +136,18 @@ func timeout(ctx context.Context, c *Call) error {
 
 // feeding is xargs at work.
 type feeding struct {
-	c        *Call
-	o        *options
-	command  []string
-	replace  string
-	most     int // arguments
-	lines    int
-	size     int
-	slots    chan struct{}
-	wait     sync.WaitGroup
-	mu       sync.Mutex // the streams of commands that run at once, and code
-	code     int
-	stopped  bool
-	launched bool
+	c       *Call
+	o       *options
+	command []string
+	replace string
+	most    int // arguments
+	lines   int
+	size    int
+	slots   chan struct{}
+	wait    sync.WaitGroup
+	mu      sync.Mutex // the streams of commands that run at once, and code
+	code    int
+	stopped bool
 }
 
 func xargs(ctx context.Context, c *Call) error {

@@ -191,10 +191,7 @@ func (e *editor) run(ctx context.Context) error {
 		}
 		restart := true
 		for restart {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			restart, err = e.cycle()
+			restart, err = e.cycle(ctx)
 			var quit errQuit
 			if errors.As(err, &quit) {
 				return e.quit(quit.status)
@@ -549,8 +546,12 @@ func (e *editor) chosenAnew(c *command) (bool, error) {
 
 // cycle runs the script once over the pattern space. restart is D's: again,
 // without reading.
-func (e *editor) cycle() (restart bool, _ error) {
+func (e *editor) cycle(ctx context.Context) (restart bool, _ error) {
 	for i := 0; i < len(e.commands); {
+		// A script can jump for ever.
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
 		c := e.commands[i]
 		i++
 		ok, err := e.chosen(c)

@@ -354,7 +354,7 @@ func (p *sedParser) arguments(c *command) (err error) {
 	case 'q', 'Q', 'l', 'L':
 		p.skip(" \t")
 		if c.name == 'L' {
-			return errors.New("L is not supported")
+			return errors.New("the command L is not supported")
 		}
 		c.number = -1
 		if p.pos < len(p.src) && isDigit(rune(p.src[p.pos])) {

@@ -624,7 +624,7 @@ func (a *archiver) isDir(name string) bool {
 
 func (a *archiver) make(r io.Reader, h *tar.Header, name string) error {
 	switch h.Typeflag {
-	case tar.TypeReg, tar.TypeRegA, tar.TypeGNUSparse: //nolint:staticcheck // old archives have it
+	case tar.TypeReg, tar.TypeGNUSparse:
 		f, err := a.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fs.FileMode(h.Mode&0o777))
 		if err != nil {
 			return err
