@@ -14,9 +14,14 @@ import (
 
 	"plumb/cmd"
 	_ "plumb/engine/runtime/containerd/runcinit" // container init; must come first
+	"plumb/engine/toolbox"
 )
 
 func main() {
+	// In a container of the toolbox the binary goes by the names of the tools.
+	if status, ok := toolbox.Main(os.Args); ok {
+		os.Exit(status)
+	}
 	if os.Getenv("GOGC") == "" {
 		// Planning ten thousand new stages peaks a third lower, for a tenth more time.
 		debug.SetGCPercent(40)

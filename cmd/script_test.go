@@ -18,11 +18,16 @@ import (
 
 	_ "plumb/engine/runtime/containerd/runcinit"
 	"plumb/engine/runtime/runtimetest"
+	"plumb/engine/toolbox"
 )
 
 // TestMain lets the test binary be plumb: scripts execute it under that name, and
 // so does plumb when it starts an agent. The image that stages run in is made once.
 func TestMain(m *testing.M) {
+	// In a container of the toolbox the test binary goes by the names of the tools.
+	if status, ok := toolbox.Main(os.Args); ok {
+		os.Exit(status)
+	}
 	testscript.Main(m, map[string]func(){"plumb": plumbMain})
 }
 
@@ -86,6 +91,21 @@ func setupScript(env *testscript.Env, image, hello string) error {
 		}
 	}
 	if err := os.CopyFS(filepath.Join(env.WorkDir, "hello", "image"), os.DirFS(filepath.Join(image, "plain"))); err != nil {
+		return err
+	}
+	// Scripts change the image, which the example's own is not made for.
+	name := filepath.Join(env.WorkDir, "hello", "plumb.hcl")
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	if !bytes.Contains(b, []byte(`builtin = "toolbox"`)) {
+		return fmt.Errorf("the example does not run in the toolbox")
+	}
+	if err := os.WriteFile(filepath.Join(env.WorkDir, "toolbox.hcl"), b, 0o644); err != nil {
+		return err
+	}
+	if err := os.WriteFile(name, bytes.Replace(b, []byte(`builtin = "toolbox"`), []byte(`archive = "image"`), 1), 0o644); err != nil {
 		return err
 	}
 	env.Defer(func() {

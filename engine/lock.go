@@ -85,7 +85,7 @@ func (p *pinner) everything(ctx context.Context, pl *hcl.Pipeline, platforms []s
 // platformsOf are those for which an image is pinned.
 func (p *pinner) platformsOf(im *hcl.Image, more []string) []string {
 	all := []string{p.platformOf(im)}
-	if im.Platform == "" && im.Archive == "" { // an archive is for the platform that it is for
+	if im.Platform == "" && im.Ref != "" { // what is on disk is for the platform that it is for
 		all = append(all, more...)
 		for _, have := range p.lock.Images {
 			if have.Name == im.Name {

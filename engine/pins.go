@@ -21,6 +21,7 @@ import (
 //
 //	registry image, source by URL or OCI   the lock; what it lacks is looked up, when that is allowed
 //	archive                                the file itself, and the lock must agree when it has it
+//	toolbox                                this binary
 //
 // A pinner goes through what a pipeline declares, once for a plan, a run or a lock.
 
@@ -154,6 +155,8 @@ func (p *pinner) image(ctx context.Context, im *hcl.Image, platform string) (*pi
 		have = nil
 	}
 	switch {
+	case im.Builtin != "":
+		return p.toolbox(im, platform)
 	case im.Archive != "":
 		return p.archive(ctx, im, platform, have)
 	case have != nil && !p.how.moving(im.Name):
@@ -184,10 +187,7 @@ func (p *pinner) mayLookUp(kind, name, what string) error {
 
 // from says where an image comes from, as the pipeline has it.
 func from(im *hcl.Image) string {
-	if im.Archive != "" {
-		return im.Archive
-	}
-	return im.Ref
+	return im.Ref + im.Archive + im.Builtin
 }
 
 // fits says whether a pin is of what the pipeline asks for now.
@@ -265,7 +265,7 @@ func (p *pinner) prune(pl *hcl.Pipeline) {
 func declared(pl *hcl.Pipeline) (images, sources map[string]bool) {
 	images, sources = map[string]bool{}, map[string]bool{}
 	for i := range pl.Images {
-		images[pl.Images[i].Name] = true
+		images[pl.Images[i].Name] = pl.Images[i].Builtin == ""
 	}
 	for i := range pl.Sources {
 		sources[pl.Sources[i].Name] = pl.Sources[i].Remote()

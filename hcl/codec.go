@@ -16,7 +16,7 @@ import (
 
 // codecVersion changes with the layout; other versions are refused and evaluated
 // again.
-const codecVersion = 2
+const codecVersion = 3
 
 // errCorrupt is what Decode finds in bytes that Encode did not write.
 var errCorrupt = errors.New("kept pipeline is corrupt")
@@ -253,6 +253,7 @@ func (c *codec) image(v *Image) {
 	text(c, &v.Ref)
 	c.bool(&v.Floating)
 	text(c, &v.Archive)
+	text(c, &v.Builtin)
 	text(c, &v.Platform)
 	c.at(&v.Range)
 	c.at(&v.LocatorRange)

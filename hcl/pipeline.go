@@ -71,15 +71,16 @@ type Source struct {
 // Remote says that the data is not in the project but pinned in the lock.
 func (s *Source) Remote() bool { return s.URL != "" || s.OCI != "" }
 
-// Image is where stages run. Exactly one of Ref and Archive is set.
+// Image is where stages run. Exactly one of Ref, Archive and Builtin is set.
 type Image struct {
 	Name         string
 	Ref          string // registry reference
 	Floating     bool   // a tag that moves was allowed explicitly
 	Archive      string // OCI layout directory, OCI or docker-save archive, or a root filesystem as a tar file, relative to the project
+	Builtin      string // "toolbox"
 	Platform     string // "linux/amd64"; "" for the machine's own
 	Range        Range
-	LocatorRange Range // of ref or archive
+	LocatorRange Range // of ref, archive or builtin
 }
 
 // Stage is one instance of a stage block. Name is "train", "train[a]" for

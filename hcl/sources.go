@@ -182,32 +182,59 @@ func (ev *evaluation) evalImages() {
 }
 
 func (ev *evaluation) evalImage(b *hclsyntax.Block) Image {
-	ev.conform(b.Body, "image", shape{attributes: []string{"ref", "archive", "floating", "platform", "description"}})
+	ev.conform(b.Body, "image", shape{attributes: []string{"ref", "archive", "builtin", "floating", "platform", "description"}})
 	s := ev.newScope()
 	image := Image{Name: b.Labels[0], Range: rangeOf(b.DefRange())}
 	s.stringAttr(b.Body, "description", 0)
 	image.Floating, _ = s.boolAttr(b.Body, "floating", allowParam)
 	image.Platform = s.platform(b.Body)
-	ref, archive := b.Body.Attributes["ref"], b.Body.Attributes["archive"]
+	attr := ev.onlyOrigin(b, image.Name)
+	if attr == nil {
+		return image
+	}
+	image.LocatorRange = rangeOf(attr.Expr.Range())
+	text, ok := s.stringAttr(b.Body, attr.Name, allowParam)
 	switch {
-	case ref == nil && archive == nil:
-		ev.report(b.DefRange(), "Image without origin", fmt.Sprintf("Image %s says neither ref nor archive.", quoted(image.Name)),
-			"add ref = \"name:tag\" for a registry, or archive = \"path\" for a file")
-	case ref != nil && archive != nil:
-		ev.report(archive.NameRange, "Image with two origins",
-			fmt.Sprintf("Image %s says both ref and archive; it can come from one of them only.", quoted(image.Name)), "")
-	case ref != nil:
-		image.LocatorRange = rangeOf(ref.Expr.Range())
-		if image.Ref, _ = s.stringAttr(b.Body, "ref", allowParam); image.Ref != "" || isEmptyLiteral(ref.Expr) {
-			ev.checkRef(image, ref.Expr.Range())
+	case attr.Name == "ref":
+		if image.Ref = text; text != "" || isEmptyLiteral(attr.Expr) {
+			ev.checkRef(image, attr.Expr.Range())
 		}
-	default:
-		image.LocatorRange = rangeOf(archive.Expr.Range())
-		if raw, ok := s.stringAttr(b.Body, "archive", allowParam); ok {
-			ev.setPath(&image.Archive, raw, archive.Expr.Range())
+	case ok && attr.Name == "archive":
+		ev.setPath(&image.Archive, text, attr.Expr.Range())
+	case ok:
+		if image.Builtin = text; text != Toolbox {
+			ev.report(attr.Expr.Range(), "Unknown builtin", fmt.Sprintf("There is no image %s in plumb.", quoted(text)), "write builtin = \"toolbox\"")
 		}
 	}
 	return image
+}
+
+// Toolbox is the image that is inside plumb.
+const Toolbox = "toolbox"
+
+// imageOrigins are the attributes of which an image has exactly one.
+var imageOrigins = []string{"ref", "archive", "builtin"}
+
+// onlyOrigin is the attribute that says where an image comes from; nil when there is
+// none, or more than one, which is reported.
+func (ev *evaluation) onlyOrigin(b *hclsyntax.Block, name string) *hclsyntax.Attribute {
+	var found *hclsyntax.Attribute
+	for _, origin := range imageOrigins {
+		attr := b.Body.Attributes[origin]
+		if attr != nil && found != nil {
+			ev.report(attr.NameRange, "Image with two origins",
+				fmt.Sprintf("Image %s says both %s and %s; it can come from one of them only.", quoted(name), found.Name, origin), "")
+			return nil
+		}
+		if attr != nil {
+			found = attr
+		}
+	}
+	if found == nil {
+		ev.report(b.DefRange(), "Image without origin", fmt.Sprintf("Image %s says neither ref nor archive nor builtin.", quoted(name)),
+			"add ref = \"name:tag\" for a registry, archive = \"path\" for a file, or builtin = \"toolbox\" for a shell and the usual commands")
+	}
+	return found
 }
 
 func isEmptyLiteral(e hclsyntax.Expression) bool {

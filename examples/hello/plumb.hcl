@@ -19,7 +19,7 @@ param "holdout" {
 
 source "wine" { path = "data/wine.csv" }
 
-image "sh" { archive = "image" } # an OCI layout on disk
+image "sh" { builtin = "toolbox" } # a shell, awk and the usual commands: plumb itself
 
 stage "split" {
   inputs  = [source.wine, "src/split.awk"]

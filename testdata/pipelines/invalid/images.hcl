@@ -17,3 +17,8 @@ image "platform" {
   ref      = "python:3.12"
   platform = "amd64" # ERROR: Bad platform
 }
+image "unknown_builtin" { builtin = "toolbx" } # ERROR: Unknown builtin
+image "two_more" {
+  ref     = "busybox:1.36"
+  builtin = "toolbox" # ERROR: Image with two origins
+}

@@ -13,6 +13,8 @@ source "moves" {
   floating = true
 }
 
+image "tools" { builtin = "toolbox" }
+
 stage "use" {
   image   = image.sh
   inputs  = { wine = source.wine, red = source.placed, weights = source.weights, moves = source.moves }
