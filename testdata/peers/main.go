@@ -11,6 +11,7 @@
 //	trivial   one container that does nothing, with full isolation: runc run, ctr run
 //	many      1,000 independent containers: runc run, as many at once as there are cores
 //	capture   a large output, from the end of its command to its record: cp, sha256sum, SHA-256 in Go
+//	images    a large image, imported and pulled: ctr images import; skopeo copy and umoci unpack
 //	memory    resident memory of the idle agent, and the peak of planning the largest graph
 //
 // A shared machine is noisy, and what it does in one minute says little about the
@@ -130,6 +131,7 @@ func sections() []section {
 		{"trivial", (*bench).trivial},
 		{"many", (*bench).many},
 		{"capture", (*bench).capture},
+		{"images", (*bench).images},
 		{"memory", (*bench).memory},
 	}
 }

@@ -1,6 +1,7 @@
 package containerd
 
 import (
+	"archive/tar"
 	"bufio"
 	"context"
 	"errors"
@@ -208,6 +209,8 @@ func inWords(err error, upper string) error {
 	switch {
 	case errors.As(err, &refused):
 		return err
+	case errors.Is(err, tar.ErrHeader):
+		return refuse("it is no readable tar: %v", err)
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, gzip.ErrChecksum), errors.Is(err, zstd.ErrCRCMismatch):
 		return refuse("it is cut off or damaged: %v", err)
 	}

@@ -345,9 +345,10 @@ func TestUnpackWhatToolsMake(t *testing.T) {
 	}
 }
 
-// A root file system by mmdebstrap, against tar.
+// A root file system by mmdebstrap, against tar and umoci.
 func TestUnpackRootFilesystem(t *testing.T) {
 	registrytest.Need(t, "mmdebstrap")
+	registrytest.Need(t, "umoci")
 	work := t.TempDir()
 	root := filepath.Join(work, "root.tar")
 	out, err := exec.Command("mmdebstrap", "--variant=extract", "--include=busybox-static", "bookworm", root).CombinedOutput()
@@ -365,8 +366,18 @@ func TestUnpackRootFilesystem(t *testing.T) {
 	if out, err := exec.Command("tar", "-C", plain, "--same-owner", "-p", "--xattrs", "-xf", root).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if diff := cmp.Diff(listing(t, plain), unpacked(t, newRuntime(t), img)); diff != "" {
+	got := unpacked(t, newRuntime(t), img)
+	if diff := cmp.Diff(listing(t, plain), got); diff != "" {
 		t.Errorf("tar (-) and plumb (+):\n%s", diff)
+	}
+	oci := filepath.Join(work, "oci")
+	for _, args := range [][]string{{"init", "--layout", oci}, {"new", "--image", oci + ":x"}, {"raw", "add-layer", "--image", oci + ":x", root}} {
+		if out, err := exec.Command("umoci", args...).CombinedOutput(); err != nil {
+			t.Fatalf("umoci %v: %v\n%s", args, err, out)
+		}
+	}
+	if diff := cmp.Diff(byUmoci(t, oci, "x"), got); diff != "" {
+		t.Errorf("umoci (-) and plumb (+):\n%s", diff)
 	}
 }
 
@@ -508,6 +519,7 @@ func TestUnpackRefuses(t *testing.T) {
 		"gzip, cut off":              {cut("gzip"), "cut off or damaged"},
 		"zstd, cut off":              {cut("zstd"), "cut off or damaged"},
 		"tar, cut off":               {craft(t, layer{raw: good[:600]}), "cut off or damaged"},
+		"no tar":                     {craft(t, layer{raw: []byte(strings.Repeat("this is a text. ", 100)), form: "gzip"}), "no readable tar"},
 		"no layers":                  {craft(t), "no layers"},
 	}
 	for name, test := range tests {
