@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -419,6 +420,7 @@ func TestUnpackWhatTarMakes(t *testing.T) {
 type breaking struct {
 	*crafted
 	after   int64 // bytes at a time; 0 for all
+	mu      sync.Mutex
 	offsets []int64
 }
 
@@ -427,7 +429,9 @@ func (b *breaking) BlobAt(ctx context.Context, digest string, offset int64) (io.
 	if err != nil || digest == b.manifest {
 		return rc, err
 	}
+	b.mu.Lock() // config and layer come at once
 	b.offsets = append(b.offsets, offset)
+	b.mu.Unlock()
 	if _, err := io.CopyN(io.Discard, rc, offset); err != nil {
 		return nil, err
 	}
