@@ -137,6 +137,10 @@ func (p *pinner) merge() (err error) {
 		return diags
 	}
 	for _, i := range p.found.Images {
+		have := lock.Image(i.Name, i.Platform)
+		if have != nil && have.Ref == i.Ref && have.Manifest != i.Manifest && !p.how.moving(i.Name) {
+			return fmt.Errorf("image %q was pinned to %s by somebody else at this moment; run again, which takes that pin", i.Name, have.Manifest)
+		}
 		lock.SetImage(i)
 	}
 	for _, s := range p.found.Sources {

@@ -77,6 +77,7 @@ func status(code int, retryAfter string) fault {
 
 // whole sends everything, whatever range was asked for.
 func whole(f *faulty, w http.ResponseWriter, _ *http.Request) bool {
+	w.Header().Set("ETag", f.etag)
 	_, _ = w.Write(f.content)
 	return true
 }

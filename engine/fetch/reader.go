@@ -107,7 +107,7 @@ func (r *Reader) accept(resp *http.Response) (err error) {
 		}
 	}()
 	tag := identity(resp.Header)
-	if r.tag != "" && tag != "" && tag != r.tag {
+	if r.tag != "" && tag != r.tag {
 		return fmt.Errorf("reading %s: %w", Display(r.o.URL), errChanged)
 	}
 	total := resp.ContentLength

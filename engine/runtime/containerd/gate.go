@@ -33,11 +33,13 @@ type gate struct {
 	written map[string]bool   // directories that entries were written into
 	own     map[string]bool   // directories with an entry of their own
 	entries int
+	size    int64       // of all that is written
+	limit   *limiter    // nil for none
 	top     *tar.Header // the root's own entry
 }
 
-func newGate(root string, lower []string) *gate {
-	return &gate{root: root, lower: lower, parents: map[string]string{}, written: map[string]bool{}, own: map[string]bool{}}
+func newGate(root string, lower []string, limit *limiter) *gate {
+	return &gate{root: root, lower: lower, limit: limit, parents: map[string]string{}, written: map[string]bool{}, own: map[string]bool{}}
 }
 
 // maxLinks is how many symlinks a path may lead through, as in the kernel.
@@ -63,6 +65,16 @@ func (g *gate) check(h *tar.Header) (bool, error) {
 	}
 	h.Name = path.Join(dir, path.Base(name))
 	g.written[dir] = true
+	if h.Typeflag != tar.TypeDir {
+		g.replaced(h)
+	}
+	if g.size += h.Size; h.Size < 0 || g.size < 0 {
+		return false, refuse("its entry %q has the size %d", h.Name, h.Size)
+	}
+	// Holes are not in the tar, but in what it unpacks to.
+	if err := g.limit.allows(g.size); err != nil {
+		return false, err
+	}
 	if h.Typeflag == tar.TypeGNUSparse || h.Typeflag == tar.TypeCont {
 		h.Typeflag = tar.TypeReg // its content is read in full, holes too
 	}
@@ -73,15 +85,21 @@ func (g *gate) check(h *tar.Header) (bool, error) {
 		return true, device(h)
 	case tar.TypeLink:
 		return true, g.hardLink(h)
-	case tar.TypeSymlink, tar.TypeReg:
-		// Where a directory was, another thing may be now.
-		delete(g.parents, h.Name)
-		if h.Typeflag == tar.TypeSymlink {
-			clear(g.parents)
-		}
+	case tar.TypeReg:
 		return g.whiteout(h)
 	}
 	return true, nil
+}
+
+// replaced forgets where directories are when one of them may be something else now:
+// a link, a file, or nothing.
+func (g *gate) replaced(h *tar.Header) {
+	if h.Typeflag == tar.TypeReg && !g.written[h.Name] && !g.own[h.Name] && !strings.HasPrefix(path.Base(h.Name), ".wh.") {
+		if _, ok := g.parents[h.Name]; !ok {
+			return // the usual case: a file where no directory is known
+		}
+	}
+	clear(g.parents)
 }
 
 // whiteout leaves one out that names what the same layer has: it would have to be
@@ -173,20 +191,60 @@ func (g *gate) walk(dir, entry string) (string, error) {
 	return at, nil
 }
 
-// find looks a path up in this layer and then in those below, as the overlay will.
+// find looks a path up in this layer and then in those below, as the overlay will:
+// no link on the way is followed, and what a layer hides stays hidden.
 func (g *gate) find(name string) (os.FileInfo, string) {
 	for _, layer := range append([]string{g.root}, g.lower...) {
-		full := filepath.Join(layer, name)
-		info, err := os.Lstat(full)
-		if err != nil {
-			continue
+		info, hides := lookUp(layer, name)
+		if info != nil {
+			return info, filepath.Join(layer, name)
 		}
-		if info.Mode()&os.ModeCharDevice != 0 && isWhiteout(full) {
-			return nil, ""
+		if hides {
+			break
 		}
-		return info, full
 	}
 	return nil, ""
+}
+
+// lookUp finds a path in one layer. hides says that the layers below have nothing to
+// say about it: something other than a directory stands in its way, it was removed,
+// or a directory above it begins anew here.
+func lookUp(layer, name string) (info os.FileInfo, hides bool) {
+	at := layer
+	steps := strings.Split(name, "/")
+	for n, step := range steps {
+		at = filepath.Join(at, step)
+		found, err := os.Lstat(at)
+		last := n == len(steps)-1
+		switch {
+		case err != nil:
+			return nil, hides
+		case found.Mode()&os.ModeCharDevice != 0 && isWhiteout(at):
+			return nil, true
+		case last:
+			return found, false
+		case !found.IsDir():
+			return nil, true
+		}
+		hides = hides || isOpaque(at)
+	}
+	return nil, hides
+}
+
+func isOpaque(dir string) bool {
+	var value [1]byte
+	n, err := unix.Lgetxattr(dir, "trusted.overlay.opaque", value[:])
+	return err == nil && n == 1 && value[0] == 'y'
+}
+
+// inside says whether a directory of this layer is one, and all above it are: only
+// then does its path lead to nowhere else.
+func (g *gate) inside(dir string) bool {
+	if dir == "." {
+		return true
+	}
+	info, _ := lookUp(g.root, dir)
+	return info != nil && info.IsDir()
 }
 
 func isWhiteout(name string) bool {
@@ -244,6 +302,12 @@ func (g *gate) copyUp(from, name string) (err error) {
 	if err := g.makeParents(path.Dir(name)); err != nil {
 		return err
 	}
+	if g.size += st.Size; !g.inside(path.Dir(name)) {
+		return refuse("there is a hard link to %q, whose directory is none", "/"+name)
+	}
+	if err := g.limit.allows(g.size); err != nil {
+		return err
+	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return refuse("there is a hard link to %q of a layer below, which is no file", "/"+name)
 	}
@@ -265,21 +329,20 @@ func (g *gate) copyUp(from, name string) (err error) {
 
 // settle gives a directory of this layer the time that it has in those below.
 func (g *gate) settle(dir string) error {
+	if !g.inside(dir) {
+		return nil // a later entry put something else in its place, or in the way to it
+	}
 	var at unix.Timespec
 	for _, layer := range g.lower {
-		var st unix.Stat_t
-		if unix.Lstat(filepath.Join(layer, dir), &st) == nil {
-			if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-				at = st.Mtim
-			}
+		info, hides := lookUp(layer, dir)
+		if info != nil && info.IsDir() {
+			at = unix.NsecToTimespec(info.ModTime().UnixNano())
+		}
+		if info != nil || hides {
 			break
 		}
 	}
-	err := unix.UtimesNanoAt(unix.AT_FDCWD, filepath.Join(g.root, dir), []unix.Timespec{at, at}, unix.AT_SYMLINK_NOFOLLOW)
-	if errors.Is(err, unix.ENOENT) {
-		return nil // removed by a later entry
-	}
-	return err
+	return unix.UtimesNanoAt(unix.AT_FDCWD, filepath.Join(g.root, dir), []unix.Timespec{at, at}, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 // makeParents makes directories as they are in the layers below.
@@ -291,10 +354,16 @@ func (g *gate) makeParents(dir string) error {
 		return err
 	}
 	to := filepath.Join(g.root, dir)
+	if !g.inside(path.Dir(dir)) {
+		return refuse("the directory %q is none", "/"+path.Dir(dir))
+	}
 	if _, err := os.Lstat(to); !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	_, from := g.find(dir)
+	info, from := g.find(dir)
+	if info == nil || !info.IsDir() {
+		return refuse("the directory %q is none", "/"+dir)
+	}
 	var st unix.Stat_t
 	if err := unix.Lstat(from, &st); err != nil {
 		return err

@@ -24,11 +24,12 @@ import (
 // images are the images that are present, by manifest digest. An image stays
 // until Remove: its record in containerd roots its content and its snapshots.
 type images struct {
-	client  *client.Client
-	rootfs  *rootfs
-	furnish string
-	mu      *sync.Mutex
-	ready   map[digest.Digest]*preparing
+	client    *client.Client
+	rootfs    *rootfs
+	furnish   string
+	mu        *sync.Mutex
+	unpacking *sync.Map // layers, by the chain of those below and themselves: whose turn it is
+	ready     map[digest.Digest]*preparing
 }
 
 // preparing is one image, ready when done is closed. Who asks for an image that
@@ -51,11 +52,12 @@ type image struct {
 
 func newImages(c *client.Client, r *rootfs, o Options) images {
 	return images{
-		client:  c,
-		rootfs:  r,
-		furnish: filepath.Join(o.Root, "furnish"),
-		mu:      new(sync.Mutex),
-		ready:   map[digest.Digest]*preparing{},
+		client:    c,
+		rootfs:    r,
+		furnish:   filepath.Join(o.Root, "furnish"),
+		mu:        new(sync.Mutex),
+		unpacking: new(sync.Map),
+		ready:     map[digest.Digest]*preparing{},
 	}
 }
 

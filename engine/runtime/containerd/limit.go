@@ -28,20 +28,30 @@ type limiter struct {
 func (l *limiter) Read(b []byte) (int, error) {
 	n, err := l.r.Read(b)
 	l.n += int64(n)
-	switch {
-	case l.n > l.max:
-		return 0, refuse("it unpacks to more than %d bytes; images { max_unpacked = \"…\" } in plumb's configuration allows more", l.max)
-	case l.n > freeOfRatio && l.n/max(l.packed, 1) > l.ratio:
-		return 0, refuse("it unpacks to more than %d times its size of %d bytes, as decompression bombs do; images { max_ratio = … } in plumb's configuration allows more", l.ratio, l.packed)
+	if err := l.allows(l.n); err != nil {
+		return 0, err
 	}
 	return n, err
+}
+
+// allows says whether a layer may unpack to so many bytes.
+func (l *limiter) allows(n int64) error {
+	switch {
+	case l == nil:
+	case n > l.max:
+		return refuse("it unpacks to more than %d bytes; images { max_unpacked = \"…\" } in plumb's configuration allows more", l.max)
+	case n > freeOfRatio && n/max(l.packed, 1) > l.ratio:
+		return refuse("it unpacks to more than %d times its size of %d bytes, as decompression bombs do; images { max_ratio = … } in plumb's configuration allows more", l.ratio, l.packed)
+	}
+	return nil
 }
 
 // ahead reads and decompresses on a goroutine of its own, while what came before is
 // being written.
 type ahead struct {
 	*io.PipeReader
-	done chan struct{}
+	done chan struct{} // nothing is passed on any more
+	read chan struct{} // nothing is read any more
 }
 
 // aheadBlock is how much is read at a time.
@@ -54,10 +64,11 @@ func readAhead(r io.Reader) *ahead {
 		free <- make([]byte, aheadBlock)
 	}
 	pr, pw := io.Pipe()
-	a := &ahead{pr, make(chan struct{})}
+	a := &ahead{pr, make(chan struct{}), make(chan struct{})}
 	stop := make(chan struct{})
 	failed := make(chan error, 1)
 	go func() { // reads
+		defer close(a.read)
 		defer close(blocks)
 		for {
 			var b []byte
@@ -109,5 +120,6 @@ func atEnd(r io.Reader) bool {
 func (a *ahead) Close() error {
 	err := a.PipeReader.Close()
 	<-a.done
+	<-a.read
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/mount"
@@ -77,6 +78,10 @@ type layerToUnpack struct {
 
 // unpackLayer makes the snapshot of a layer, unless it is there: images share them.
 func (i *images) unpackLayer(ctx context.Context, l layerToUnpack) (err error) {
+	// Images share layers, and two may be unpacked at once.
+	turn, _ := i.unpacking.LoadOrStore(l.chain, new(sync.Mutex))
+	turn.(*sync.Mutex).Lock()
+	defer turn.(*sync.Mutex).Unlock()
 	s := i.client.SnapshotService(snapshotter)
 	if _, err := s.Stat(ctx, l.chain); err == nil {
 		l.p.add(l.desc.Size)
@@ -127,7 +132,7 @@ func (i *images) apply(ctx context.Context, mounts []mount.Mount, l layerToUnpac
 	digester := digest.SHA256.Digester()
 	ahead := readAhead(io.TeeReader(limited, digester.Hash()))
 	defer ahead.Close()
-	g := newGate(upper, lower)
+	g := newGate(upper, lower, limited)
 	opts := []archive.ApplyOpt{archive.WithFilter(g.check)}
 	if len(lower) > 0 {
 		opts = append(opts, archive.WithConvertWhiteout(archive.OverlayConvertWhiteout), archive.WithParents(lower))

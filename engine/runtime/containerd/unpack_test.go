@@ -573,6 +573,53 @@ func TestTimesOfDirectories(t *testing.T) {
 	}
 }
 
+// What a review thought of: links that take a directory's place after it was used,
+// and links of a layer below under a directory of the one above.
+func TestNothingOfTheHostIsReadOrWritten(t *testing.T) {
+	host := t.TempDir()
+	secret := filepath.Join(host, "secret")
+	if err := os.WriteFile(secret, []byte("of the host"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	old := time.Unix(1000000000, 0)
+	if err := os.Mkdir(filepath.Join(host, "sub"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(filepath.Join(host, "sub"), old, old); err != nil {
+		t.Fatal(err)
+	}
+	r := newRuntime(t)
+	for name, img := range map[string]*crafted{
+		"a directory becomes a link": craft(t,
+			layer{raw: tarball(t, []member{dir("d/", 0o755), file("d/evil", "evil", 0o644)})},
+			layer{raw: tarball(t, []member{link(tar.TypeSymlink, "s", host), file("d/y", "", 0o644), link(tar.TypeLink, "d", "s"), link(tar.TypeLink, "z", "d/evil")})}),
+		"a link below a directory": craft(t,
+			layer{raw: tarball(t, []member{link(tar.TypeSymlink, "d", host)})},
+			layer{raw: tarball(t, []member{dir("d/", 0o755), link(tar.TypeLink, "stolen", "d/secret")})}),
+		"times": craft(t,
+			layer{raw: tarball(t, []member{file("a/sub/x", "", 0o644), link(tar.TypeSymlink, "a", host)})}),
+	} {
+		err := r.Prepare(t.Context(), img)
+		t.Logf("%s: %v", name, err)
+		if err == nil {
+			if err := r.View(t.Context(), img.Manifest(), func(root string) error {
+				if strings.Contains(listing(t, root), digestOf([]byte("of the host"))[7:]) {
+					t.Errorf("%s: a file of the host is in the image", name)
+				}
+				return nil
+			}); err != nil {
+				t.Error(err)
+			}
+		}
+		if left, err := os.ReadDir(host); err != nil || len(left) != 2 {
+			t.Errorf("%s: the host's directory has %v, %v", name, left, err)
+		}
+		if info, err := os.Stat(filepath.Join(host, "sub")); err != nil || !info.ModTime().Equal(old) {
+			t.Errorf("%s: the host's directory has another time, %v", name, err)
+		}
+	}
+}
+
 // Links of a layer above a usr-merge keep to the image.
 func TestEntriesFollowTheImagesLinks(t *testing.T) {
 	r := newRuntime(t)
