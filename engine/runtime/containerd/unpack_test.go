@@ -660,3 +660,21 @@ func FuzzUnpack(f *testing.F) {
 		}
 	})
 }
+
+// Holes take no room in a tar, and all of it in what it unpacks to.
+func TestHolesCount(t *testing.T) {
+	work := t.TempDir()
+	out, err := exec.Command("sh", "-euc", "cd "+work+" && mkdir usr && truncate -s 3M usr/hole && tar --format=pax --sparse -cf hole.tar usr").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	raw, err := os.ReadFile(filepath.Join(work, "hole.tar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	img := craft(t, layer{raw: raw, form: "gzip"})
+	img.limits = runtime.Limits{Unpacked: 1 << 20}
+	if err := newRuntime(t).Prepare(t.Context(), img); !errors.Is(err, runtime.ErrBadImage) || !strings.Contains(err.Error(), "max_unpacked") {
+		t.Errorf("a tar of %d bytes: %v", len(raw), err)
+	}
+}
