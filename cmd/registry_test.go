@@ -278,6 +278,7 @@ stage "s" {
 	if r := net(3, "run", "--force", "s"); !strings.Contains(r.err, "was not reached") {
 		t.Errorf("%v", r)
 	}
+	net(0, "run", "--offline") // nothing has to run, so nothing is missing
 	net(0, "agent", "stop")
 	s.want(0, dir, "run", "--force", "s")
 	empty := s.pipeline("q", imageBlock("sh", ref)+useVariant)
@@ -742,6 +743,17 @@ func TestLockMistakes(t *testing.T) {
 			}
 		}
 	}
+	// A digest that the registry has, and that the pinned index does not.
+	_, other := reg.Push(t, "tools/multi:2", s.toolImage("two"))
+	multi, _ := reg.Push(t, "tools/multi:1", registrytest.Index(t, map[string]v1.Image{"linux/amd64": s.toolImage("three")}))
+	edit := s.pipeline("edited", imageBlock("sh", multi)+useVariant)
+	s.want(0, edit, "lock")
+	manifest := regexp.MustCompile(`manifest = "(sha256:[0-9a-f]+)"`).FindStringSubmatch(s.lock(edit))[1]
+	s.write(filepath.Join(edit, "plumb.lock.hcl"), strings.Replace(s.lock(edit), manifest, other, 1))
+	if r := s.want(3, edit, "run"); !strings.Contains(r.err, "in which there is no manifest") || !strings.Contains(r.err, "the lock was edited") || strings.Contains(r.err, "trying again") {
+		t.Error(r)
+	}
+
 	// A lock that cannot be written. A running agent would not see the mount.
 	s.want(0, dir, "agent", "stop")
 	if err := os.Remove(filepath.Join(dir, "plumb.lock.hcl")); err != nil {

@@ -160,7 +160,7 @@ func (e *Engine) presentBlock(ctx context.Context, rt runtime.Runtime, req Reque
 		return nil, err
 	}
 	pin, err := p.image(ctx, im, p.platformOf(im))
-	if err = errors.Join(err, p.save()); err != nil {
+	if err = errors.Join(err, p.save(ctx)); err != nil {
 		return nil, err
 	}
 	pin.source.onProgress(func(done, total int64) {
@@ -315,14 +315,14 @@ func (e *Engine) exportImage(ctx context.Context, req ImageExportRequest, tell f
 			err = errors.Join(fmt.Errorf("exporting image %q: %w", req.Name, err), os.Remove(f.Name()))
 		}
 	}()
-	w := &toldWriter{w: f, total: img.Packed, tell: func(done, total int64) {
+	m := &meter{total: img.Packed, tell: func(done, total int64) {
 		tell(event.Event{Type: event.Progress, Message: "exporting " + req.Name, Done: done, Total: total})
 	}}
 	ref := ""
 	if len(img.Names) > 0 && strings.Contains(img.Names[0], ":") {
 		ref = img.Names[0]
 	}
-	err = image.WriteArchive(ctx, w, img.Manifest, ref, kept.OpenBlob)
+	err = image.WriteArchive(ctx, io.MultiWriter(f, m), img.Manifest, ref, kept.OpenBlob)
 	err = errors.Join(err, f.Chmod(0o644), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), req.Path)
@@ -330,19 +330,5 @@ func (e *Engine) exportImage(ctx context.Context, req ImageExportRequest, tell f
 	if err != nil {
 		return nil, err
 	}
-	return &ImageExportDoc{Schema: Schema, Digest: img.Manifest, Path: req.Path, Size: w.done}, nil
-}
-
-// toldWriter tells how much was written.
-type toldWriter struct {
-	w           io.Writer
-	done, total int64
-	tell        func(done, total int64)
-}
-
-func (t *toldWriter) Write(b []byte) (int, error) {
-	n, err := t.w.Write(b)
-	t.done += int64(n)
-	t.tell(t.done, max(t.total, t.done))
-	return n, err
+	return &ImageExportDoc{Schema: Schema, Digest: img.Manifest, Path: req.Path, Size: m.done}, nil
 }

@@ -48,7 +48,7 @@ func (e *Engine) relock(ctx context.Context, req LockRequest, tell func(event.Ev
 		return doc, nil
 	}
 	doc.Written = doc.Differs
-	if err := p.save(); err != nil {
+	if err := p.save(ctx); err != nil {
 		return nil, err
 	}
 	if doc.Attributes, err = hcl.EnsureMergeAttribute(p.dir); err != nil {

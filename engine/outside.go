@@ -18,21 +18,18 @@ import (
 	"plumb/engine/image"
 	"plumb/engine/plan"
 	"plumb/engine/runtime"
-	"plumb/hcl"
 )
 
 // outside is how one request reaches what is not on this machine.
 type outside struct {
-	config     hcl.Config
 	registries *image.Registries
 	client     *fetch.Client
 	limits     runtime.Limits
-	offline    bool
 }
 
 func (e *Engine) outside(r Reach, offline bool, tell func(event.Event)) *outside {
 	getenv := func(name string) string { return r.Environ[name] }
-	o := &outside{config: r.Config, offline: offline, limits: runtime.Limits{Unpacked: r.Config.Images.MaxUnpacked, Ratio: r.Config.Images.MaxRatio}}
+	o := &outside{limits: runtime.Limits{Unpacked: r.Config.Images.MaxUnpacked, Ratio: r.Config.Images.MaxRatio}}
 	o.registries = image.RegistriesFromEnv(getenv)
 	o.registries.Offline = offline
 	for _, h := range r.Config.Registries {
@@ -107,7 +104,7 @@ func (e *Engine) present(ctx context.Context, rt runtime.Runtime, pin *pinned) e
 		}
 	}
 	if err := rt.Prepare(ctx, pin.source); err != nil {
-		return fmt.Errorf("preparing image %q: %w", pin.name, err)
+		return fmt.Errorf("image %q: %w", pin.name, err)
 	}
 	return nil
 }
@@ -131,14 +128,15 @@ func runs(platform string) bool {
 }
 
 // presentOffline says all that is missing at once, before anything runs without a
-// network.
+// network. Of a stage that may turn out to be unchanged only the data is asked for:
+// it is needed to find that out.
 func (s *session) presentOffline(ctx context.Context, e *Engine) error {
 	if !s.pins.how.offline {
 		return nil
 	}
 	needed := map[string]bool{}
 	for i := range s.pipeline.Stages {
-		if v := s.planner.Decision(i).Verdict; s.selected[i] && (v == plan.Execute || v == plan.Pending) {
+		if v := s.planner.Decision(i).Verdict; s.selected[i] && v == plan.Execute {
 			needed[s.pipeline.Stages[i].Image] = true
 		}
 	}
@@ -164,7 +162,7 @@ func (s *session) presentOffline(ctx context.Context, e *Engine) error {
 			missing = append(missing, fmt.Sprintf("image %q (%s)", name, found.name))
 		}
 	}
-	for _, r := range s.remotes {
+	for _, r := range s.read() {
 		if !e.store.Has(r.artifact) {
 			missing = append(missing, fmt.Sprintf("source %q (%s)", r.source.Name, r.source.URL+r.source.OCI))
 		}

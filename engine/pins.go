@@ -9,6 +9,7 @@ import (
 	goruntime "runtime"
 	"strings"
 	"syscall"
+	"time"
 
 	"plumb/engine/event"
 	"plumb/engine/image"
@@ -112,24 +113,27 @@ func (p *pinner) changed() bool {
 
 // save writes what was found into the lock. It is read again for that, while others
 // who write it wait: two runs that each pin something at once both keep their pins.
-func (p *pinner) save() error {
+func (p *pinner) save(ctx context.Context) error {
 	if !p.changed() {
 		return nil
 	}
-	if err := p.merge(); err != nil {
+	if err := p.merge(ctx); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		return &Error{Kind: Machine, Message: fmt.Sprintf("writing the lock of %q: %v", p.dir, err), Hint: "the pins could not be kept; nothing else was changed"}
 	}
 	p.found, p.pruned = hcl.Lock{}, nil
 	return nil
 }
 
-func (p *pinner) merge() (err error) {
+func (p *pinner) merge(ctx context.Context) (err error) {
 	dir, err := os.Open(p.dir)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, dir.Close()) }() // which lets the others go on
-	if err := syscall.Flock(int(dir.Fd()), syscall.LOCK_EX); err != nil {
+	if err := flock(ctx, dir); err != nil {
 		return fmt.Errorf("waiting for others who write it: %w", err)
 	}
 	lock, diags := hcl.ReadLock(p.dir, p.how.moves)
@@ -144,12 +148,29 @@ func (p *pinner) merge() (err error) {
 		lock.SetImage(i)
 	}
 	for _, s := range p.found.Sources {
+		have := lock.Source(s.Name)
+		if have != nil && have.URL == s.URL && have.OCI == s.OCI && sourceDigest(have) != sourceDigest(&s) && !p.how.moving(s.Name) {
+			return fmt.Errorf("source %q was pinned to %s by somebody else at this moment; run again, which takes that pin", s.Name, sourceDigest(have))
+		}
 		lock.SetSource(s)
 	}
 	if p.pruned != nil {
 		lock.Prune(declared(p.pruned))
 	}
 	return hcl.WriteLock(p.dir, lock)
+}
+
+// flock waits for its turn at a file.
+func flock(ctx context.Context, f *os.File) error {
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return err
+		}
+		if !sleep(ctx, 10*time.Millisecond) {
+			return ctx.Err()
+		}
+	}
 }
 
 // image pins one image for one platform; nil when it is not pinned and may not be.
@@ -205,7 +226,7 @@ func (p *pinner) fromLock(ctx context.Context, im *hcl.Image, have *hcl.LockedIm
 		return nil, imageError(im, err)
 	}
 	pin := &pinned{name: im.Name, digest: d, platform: have.Platform}
-	l, err := image.Locked(im.Ref, have.Manifest)
+	l, err := image.Locked(im.Ref, have.Index, have.Manifest)
 	if err != nil {
 		return nil, imageError(im, err)
 	}

@@ -145,7 +145,7 @@ func (p *pinner) lookAt(ctx context.Context, src *hcl.Source) (*hcl.LockedSource
 		}
 		return have, nil
 	}
-	r, err := p.out.client.Open(ctx, fetch.Object{URL: src.URL})
+	r, err := p.out.client.Open(ctx, fetch.Object{URL: src.URL, Unchecked: true})
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +154,7 @@ func (p *pinner) lookAt(ctx context.Context, src *hcl.Source) (*hcl.LockedSource
 	if p.how.check {
 		keep = digestOnly
 	}
-	a, err := keep(ctx, &counted{r: r, total: r.Size(), tell: p.sourceProgress(src.Name)}, false)
+	a, err := keep(ctx, io.TeeReader(r, &meter{total: r.Size(), tell: p.sourceProgress(src.Name)}), false)
 	if err != nil {
 		return nil, err
 	}
@@ -174,18 +174,16 @@ func digestOnly(_ context.Context, r io.Reader, _ bool) (store.Artifact, error) 
 	return store.Artifact{Kind: store.KindFile, Digest: d, Size: n}, err
 }
 
-// counted tells how much was read.
-type counted struct {
-	r           io.Reader
+// meter tells how many bytes went by.
+type meter struct {
 	done, total int64
 	tell        func(done, total int64)
 }
 
-func (c *counted) Read(b []byte) (int, error) {
-	n, err := c.r.Read(b)
-	c.done += int64(n)
-	c.tell(c.done, max(c.total, c.done))
-	return n, err
+func (m *meter) Write(b []byte) (int, error) {
+	m.done += int64(len(b))
+	m.tell(m.done, max(m.total, m.done))
+	return len(b), nil
 }
 
 // bring makes a remote source's bytes present in the store, each checked against
@@ -237,13 +235,21 @@ func (p *pinner) bringFile(ctx context.Context, r *remote, f hcl.LockedFile) err
 	if err := p.out.client.Download(ctx, fetch.Object{URL: r.source.URL, Size: f.Size}, want.Hex(), name, tell); err != nil {
 		return err
 	}
-	defer os.Remove(name) //nolint:errcheck // a leftover is only disk space, and is taken up next time
-	in, err := os.Open(name)
+	return p.adopt(ctx, dir, r.source, want)
+}
+
+// adopt takes a downloaded file into the store, by its name: nothing is copied.
+func (p *pinner) adopt(ctx context.Context, dir string, src *hcl.Source, want store.Digest) (err error) {
+	b := p.e.store.NewBatch()
+	defer func() { err = errors.Join(err, b.Close()) }()
+	a, err := tree.Capture(ctx, p.e.store, b, dir, want.Hex())
 	if err != nil {
 		return err
 	}
-	defer in.Close()
-	return p.put(ctx, in, want)
+	if err := sameDigest(src, a.Digest, want); err != nil {
+		return err
+	}
+	return p.e.store.Commit(ctx, b)
 }
 
 // staleDownload is how old what is left of a download is when nobody will go on
@@ -272,19 +278,18 @@ func (p *pinner) bringBlob(ctx context.Context, r *remote, f hcl.LockedFile, wan
 		return err
 	}
 	defer in.Close()
-	return p.put(ctx, &counted{r: in, total: f.Size, tell: tell}, want)
-}
-
-// put keeps content that has to have a digest.
-func (p *pinner) put(ctx context.Context, r io.Reader, want store.Digest) error {
-	a, err := p.e.store.Put(ctx, r, false)
+	a, err := p.e.store.Put(ctx, io.TeeReader(in, &meter{total: f.Size, tell: tell}), false)
 	if err != nil {
 		return err
 	}
-	if a.Digest != want {
-		return fmt.Errorf("it has the digest %s, and %s has %s", a.Digest, hcl.LockFile, want)
+	return sameDigest(r.source, a.Digest, want)
+}
+
+func sameDigest(src *hcl.Source, have, want store.Digest) error {
+	if have == want {
+		return nil
 	}
-	return nil
+	return &fetch.MismatchError{URL: src.URL + src.OCI, What: "digest", Have: have.String(), Want: want.String()}
 }
 
 // sourceError says at which source it went wrong, and that a pin can be moved.
@@ -294,7 +299,7 @@ func sourceError(src *hcl.Source, err error) error {
 		return err
 	}
 	hint := image.Hint(err)
-	if fetch.IsMismatch(err) || strings.Contains(err.Error(), hcl.LockFile) {
+	if fetch.IsMismatch(err) {
 		hint = fmt.Sprintf("what is there is not what was pinned: bring the old content back, or plumb lock --update %s takes the new one", src.Name)
 	}
 	return &Error{Kind: Machine, Message: fmt.Sprintf("source %q (%s): %v", src.Name, src.URL+src.OCI, err), Hint: hint}

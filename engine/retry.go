@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"plumb/engine/event"
 	"plumb/engine/fetch"
+	"plumb/engine/image"
 	"plumb/engine/runtime"
 	"plumb/hcl"
 	"plumb/store"
@@ -60,14 +62,14 @@ func (r *run) tryAll(ctx context.Context, i int, release func()) (attempts []sto
 func final(err error) bool {
 	var known *Error
 	status := fetch.Status(err)
-	return err != nil && (errors.As(err, &known) || errors.Is(err, runtime.ErrBadImage) || fetch.IsMismatch(err) ||
+	return err != nil && (errors.As(err, &known) || errors.Is(err, runtime.ErrBadImage) || fetch.IsMismatch(err) || fetch.IsPermanent(err) && fetch.Status(err) == 0 ||
 		status >= 400 && status < 500 && status != http.StatusTooManyRequests && status != http.StatusRequestTimeout)
 }
 
 func infraAttempt(now time.Time, err error) (store.Attempt, *event.Failure) {
 	ee := AsError(err)
 	return store.Attempt{Class: store.ClassInfra, Error: ee.Error(), Started: now.UTC(), PeakMemory: -1, ReadBytes: -1, WrittenBytes: -1},
-		&event.Failure{Class: store.ClassInfra, Message: ee.Error(), Hint: ee.Hint}
+		&event.Failure{Class: store.ClassInfra, Message: ee.Error(), Hint: cmp.Or(ee.Hint, image.Hint(err))}
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {

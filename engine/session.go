@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"plumb/engine/event"
 	"plumb/engine/graph"
@@ -80,7 +81,7 @@ func (s *session) pin(ctx context.Context, e *Engine, req Request, how pinning, 
 		s.remotes, err = s.pins.sources(ctx, s.pipeline, usedSources(s.pipeline, s.selected))
 	}
 	// What was found before something else failed is not looked up again.
-	return errors.Join(err, s.pins.save())
+	return errors.Join(err, s.pins.save(ctx))
 }
 
 // close lets go of what was not committed.
@@ -130,23 +131,29 @@ func (s *session) ingest(ctx context.Context, st *store.Store) error {
 
 // bring makes the bytes of the sources that stages will read present.
 func (s *session) bring(ctx context.Context) error {
-	done := map[string]bool{}
+	for _, r := range s.read() {
+		if err := s.pins.bring(ctx, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// read lists the sources from outside the project that stages will read.
+func (s *session) read() []*remote {
+	var out []*remote
 	for i := range s.pipeline.Stages {
 		if v := s.planner.Decision(i).Verdict; !s.selected[i] || v != plan.Execute && v != plan.Pending {
 			continue
 		}
 		for _, in := range s.pipeline.Stages[i].Inputs {
 			r := s.remotes[in.Path]
-			if in.Kind != hcl.InputSource || r == nil || done[in.Path] {
-				continue
-			}
-			done[in.Path] = true
-			if err := s.pins.bring(ctx, r); err != nil {
-				return err
+			if in.Kind == hcl.InputSource && r != nil && !slices.Contains(out, r) {
+				out = append(out, r)
 			}
 		}
 	}
-	return nil
+	return out
 }
 
 // errMoved says that a file changed between planning and taking it into the store.

@@ -68,8 +68,14 @@ func snippet(src []byte, r Range) string {
 	}
 	lines := bytes.SplitN(src[from:], []byte("\n"), n+1)
 	text := bytes.Join(lines[:min(n, len(lines))], []byte("\n"))
+	text = userInfo.ReplaceAllFunc(text, func(b []byte) []byte {
+		return []byte("://" + strings.Repeat("*", len(b)-len("://@")) + "@")
+	})
 	return strings.ToValidUTF8(strings.ReplaceAll(string(text), "\r", ""), "�")
 }
+
+// userInfo is what stands for a user and a password in a URL: it is not shown.
+var userInfo = regexp.MustCompile(`://[^/\s"@]+@`)
 
 // contextOf names the top-level block around a byte.
 func contextOf(blocks hclsyntax.Blocks, at int) string {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/agext/levenshtein"
 	"pault.ag/go/debian/dependency"
 	"pault.ag/go/debian/version"
 )
@@ -126,7 +127,7 @@ func (r *resolver) nearest(name string) string {
 		if abs(len(other)-len(name)) >= at {
 			continue
 		}
-		if d := distance(name, other); d < at || d == at && other < best {
+		if d := levenshtein.Distance(name, other, nil); d < at || d == at && other < best {
 			best, at = other, d
 		}
 	}
@@ -134,27 +135,6 @@ func (r *resolver) nearest(name string) string {
 }
 
 func abs(n int) int { return max(n, -n) }
-
-// distance counts the letters to change, add or remove.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j+1]+1, row[j]+1)
-		}
-	}
-	return row[len(b)]
-}
 
 // install chooses a package with all that it needs, or nothing.
 func (r *resolver) install(c *candidate) (bool, error) {

@@ -91,6 +91,12 @@ func (e *refusedError) Unwrap() error { return e.error }
 // Permanent marks an error of a transport so that nothing is asked again.
 func Permanent(err error) error { return &refusedError{err} }
 
+// IsPermanent says whether an error was marked so.
+func IsPermanent(err error) bool {
+	var refused *refusedError
+	return errors.As(err, &refused)
+}
+
 // Display is a URL as it may be shown: user, password and query hold secrets.
 func Display(raw string) string {
 	u, err := url.Parse(raw)

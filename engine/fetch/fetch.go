@@ -46,6 +46,9 @@ type Object struct {
 	Header http.Header // sent with each request
 	Size   int64       // expected, of the whole; 0 for unknown
 	Offset int64       // where to begin
+	// Unchecked says that nobody holds what is read against a digest. It is then gone on
+	// with after a cut only where the server tells that the object is still the same.
+	Unchecked bool
 }
 
 // NewTransport makes a transport that gives up on what does not answer: 10 s to

@@ -171,6 +171,48 @@ func TestReaderGoesOn(t *testing.T) {
 	}
 }
 
+// What nobody checks is not put together of two halves that may not belong together.
+func TestUncheckedGoesOnOnlyWithTheSame(t *testing.T) {
+	for _, test := range []struct {
+		name, etag string
+		unchecked  bool
+		want       string
+	}{
+		{"no etag, checked", "", false, ""},
+		{"no etag, unchecked", "", true, "no way to tell"},
+		{"an etag, unchecked", `"1"`, true, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			f := &faulty{content: []byte(text), etag: test.etag, faults: []fault{cut(5)}}
+			r, err := patient(nil).Open(t.Context(), Object{URL: serve(t, f), Unchecked: test.unchecked})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			_, err = io.ReadAll(r)
+			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+				t.Errorf("error %v, want %q", err, test.want)
+			}
+		})
+	}
+}
+
+// Also what is read at one go, such as a manifest, may not stand still for ever.
+func TestDoHangsUpOnWhatStandsStill(t *testing.T) {
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, serve(t, &faulty{content: []byte(text), faults: []fault{still}}), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := patient(nil).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.ReadAll(resp.Body); !errors.Is(err, errStill) {
+		t.Errorf("error %v", err)
+	}
+}
+
 func TestReaderRefuses(t *testing.T) {
 	down := []fault{status(503, ""), status(503, ""), status(503, ""), status(503, ""), status(503, "")}
 	tests := []struct {

@@ -8,8 +8,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync/atomic"
-	"time"
 )
 
 // Reader is the content of an object from an offset on. It goes on by itself after
@@ -22,7 +20,6 @@ type Reader struct {
 	size int64  // of the whole, -1 when it is not known
 	tag  string // what tells the object from a later one: a strong ETag, or when it was modified
 	body io.ReadCloser
-	stop context.CancelFunc // of the request that body belongs to
 	p    patience
 	err  error
 }
@@ -59,7 +56,6 @@ func (r *Reader) hangUp() error {
 	if r.body == nil {
 		return nil
 	}
-	r.stop()
 	err := r.body.Close()
 	r.body = nil
 	return err
@@ -68,13 +64,11 @@ func (r *Reader) hangUp() error {
 // connect asks for what is not read yet.
 func (r *Reader) connect() error {
 	if r.size >= 0 && r.at >= r.size && r.at > 0 {
-		r.body, r.stop = http.NoBody, func() {}
+		r.body = http.NoBody
 		return nil
 	}
-	ctx, stop := context.WithCancel(r.ctx)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.o.URL, nil)
+	req, err := http.NewRequestWithContext(r.ctx, http.MethodGet, r.o.URL, nil)
 	if err != nil {
-		stop()
 		return Permanent(fmt.Errorf("asking for %s: the URL cannot be read", Display(r.o.URL)))
 	}
 	for name, values := range r.o.Header {
@@ -88,15 +82,10 @@ func (r *Reader) connect() error {
 		}
 	}
 	resp, err := r.c.once(req)
-	if err == nil {
-		err = r.accept(resp)
-	}
 	if err != nil {
-		stop()
 		return err
 	}
-	r.stop = stop
-	return nil
+	return r.accept(resp)
 }
 
 // accept takes an answer's body, from the right byte on.
@@ -161,7 +150,7 @@ func (r *Reader) Read(b []byte) (int, error) {
 		if r.err != nil {
 			return 0, r.err
 		}
-		n, err := r.readOnce(b)
+		n, err := r.body.Read(b)
 		r.at += int64(n)
 		if n > 0 {
 			r.p.progress()
@@ -184,27 +173,16 @@ func (r *Reader) Read(b []byte) (int, error) {
 	}
 }
 
-// readOnce reads from the connection, and hangs up on one that stands still.
-func (r *Reader) readOnce(b []byte) (int, error) {
-	var still atomic.Bool
-	stop := r.stop
-	t := time.AfterFunc(r.c.idle(), func() {
-		still.Store(true)
-		stop()
-	})
-	n, err := r.body.Read(b)
-	if !t.Stop() && err != nil && still.Load() {
-		err = errStill
-	}
-	return n, err
-}
-
 // broken connects again after a cut. What cannot be mended is what Read says next.
 func (r *Reader) broken(cause error) {
 	if cause == io.EOF {
 		cause = io.ErrUnexpectedEOF
 	}
 	_ = r.hangUp() // it is broken already
+	if r.o.Unchecked && r.at > 0 && r.tag == "" {
+		r.err = Permanent(fmt.Errorf("reading %s: cut off after %d bytes, and the server gives no way to tell whether what is there now is still the same", Display(r.o.URL), r.at))
+		return
+	}
 	cause = fmt.Errorf("reading %s: cut off after %d bytes: %w", Display(r.o.URL), r.at, shown(cause))
 	for r.err == nil {
 		if r.err = r.p.again(r.ctx, cause); r.err != nil {

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -77,12 +78,16 @@ func (c *Client) Do(req *http.Request) (*http.Response, error) {
 	}
 }
 
-// once sends one request. A status that is no success is an error.
+// once sends one request. A status that is no success is an error. A body that
+// stands still ends with errStill, whoever reads it.
 func (c *Client) once(req *http.Request) (*http.Response, error) {
-	resp, err := c.http().Do(req)
+	ctx, cancel := context.WithCancel(req.Context())
+	resp, err := c.http().Do(req.WithContext(ctx))
 	if err != nil {
+		cancel()
 		return nil, fmt.Errorf("asking %s: %w", Display(req.URL.String()), shown(err))
 	}
+	resp.Body = &watched{body: resp.Body, cancel: cancel, idle: c.idle()}
 	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
 		return resp, nil
 	}
@@ -91,6 +96,32 @@ func (c *Client) once(req *http.Request) (*http.Response, error) {
 	_, _ = io.CopyN(io.Discard, resp.Body, 4<<10)
 	_ = resp.Body.Close()
 	return nil, &StatusError{URL: Display(req.URL.String()), Code: resp.StatusCode, RetryAfter: retryAfter(resp.Header.Get("Retry-After"))}
+}
+
+// watched hangs up on a body that stands still.
+type watched struct {
+	body   io.ReadCloser
+	cancel context.CancelFunc
+	idle   time.Duration
+}
+
+func (w *watched) Read(b []byte) (int, error) {
+	var still atomic.Bool
+	t := time.AfterFunc(w.idle, func() {
+		still.Store(true)
+		w.cancel()
+	})
+	n, err := w.body.Read(b)
+	if !t.Stop() && err != nil && still.Load() {
+		err = errStill
+	}
+	return n, err
+}
+
+// Close ends the request.
+func (w *watched) Close() error {
+	w.cancel()
+	return w.body.Close()
 }
 
 // retryAfter reads seconds or a date.

@@ -32,6 +32,7 @@ import (
 type Locator struct {
 	Ref      string // registry reference with a digest
 	Manifest string // the platform's manifest when it is known, from a lock file: Ref is not asked then
+	Index    string // the index that the lock has it from, "" for none
 	Archive  string // OCI layout directory, OCI archive or docker-save archive
 }
 

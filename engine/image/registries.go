@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -116,12 +117,16 @@ func (r *Registries) open(ctx context.Context, repo name.Repository) (*session, 
 	}
 	r.mu.Unlock()
 	s.once.Do(func() { s.err = r.login(ctx, repo, s) })
-	if s.err != nil { // the next one tries anew
-		r.mu.Lock()
-		if r.sessions[repo.Name()] == s {
-			delete(r.sessions, repo.Name())
-		}
-		r.mu.Unlock()
+	if s.err == nil {
+		return s, nil
+	}
+	r.mu.Lock() // the next one tries anew
+	if r.sessions[repo.Name()] == s {
+		delete(r.sessions, repo.Name())
+	}
+	r.mu.Unlock()
+	if errors.Is(s.err, context.Canceled) && ctx.Err() == nil {
+		return r.open(ctx, repo) // the one who logged in gave up, and this one did not
 	}
 	return s, s.err
 }

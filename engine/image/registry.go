@@ -11,6 +11,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 
@@ -23,12 +24,13 @@ import (
 
 // Locked is where an image of a registry is, of which a lock file knows the
 // manifest: whatever tag ref has is not looked at any more.
-func Locked(ref, manifest string) (Locator, error) {
+// index is the one that it was found in, "" for none: the two have to agree.
+func Locked(ref, index, manifest string) (Locator, error) {
 	parsed, err := name.ParseReference(ref)
 	if err != nil {
 		return Locator{}, fmt.Errorf("reading the reference %q: %w", ref, err)
 	}
-	return Locator{Ref: parsed.Context().Digest(manifest).String(), Manifest: manifest}, nil
+	return Locator{Ref: parsed.Context().Digest(manifest).String(), Manifest: manifest, Index: index}, nil
 }
 
 // fromRegistry needs the network only when the reference's digest is that of an
@@ -50,7 +52,7 @@ func (r Resolver) fromRegistry(ctx context.Context, l Locator, p v1.Platform) (*
 	if img.Index == img.manifest {
 		img.Index = ""
 	}
-	blobs := &remoteBlobs{registries: r.registries(), repo: ref.Context(), manifest: found.Manifest}
+	blobs := &remoteBlobs{registries: r.registries(), repo: ref.Context(), manifest: found.Manifest, index: l.Index}
 	img.open = func(ctx context.Context, digest string) (io.ReadCloser, error) { return blobs.open(ctx, digest, 0) }
 	img.openAt = blobs.open
 	return img, nil
@@ -295,6 +297,7 @@ type remoteBlobs struct {
 	registries *Registries
 	repo       name.Repository
 	manifest   string // is asked for in another way than blobs are
+	index      string // that the lock has the manifest from, "" for none
 
 	mu    sync.Mutex
 	sizes map[string]int64 // as the manifest has them
@@ -306,6 +309,9 @@ func (b *remoteBlobs) open(ctx context.Context, digest string, offset int64) (rc
 	err = b.registries.each(ctx, b.repo, func(ctx context.Context, s *session, c *fetch.Client) error {
 		if digest == b.manifest {
 			d, err := readManifest(ctx, s, c, digest)
+			if err == nil {
+				err = b.vouched(ctx, s, c)
+			}
 			if err == nil {
 				b.learn(d.body)
 				rc = io.NopCloser(bytes.NewReader(d.body[min(offset, int64(len(d.body))):]))
@@ -322,6 +328,33 @@ func (b *remoteBlobs) open(ctx context.Context, digest string, offset int64) (rc
 		return err
 	})
 	return rc, err
+}
+
+// vouched holds the lock's index against its manifest: a lock in which one of the two
+// was edited stands for nothing that anybody pushed. An index that is gone from the
+// registry says nothing.
+func (b *remoteBlobs) vouched(ctx context.Context, s *session, c *fetch.Client) error {
+	if b.index == "" || b.index == b.manifest {
+		return nil
+	}
+	d, err := readManifest(ctx, s, c, b.index)
+	if fetch.Status(err) == http.StatusNotFound {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	index, err := v1.ParseIndexManifest(bytes.NewReader(d.body))
+	if err != nil {
+		return fmt.Errorf("reading its index: %w", err)
+	}
+	listed := slices.ContainsFunc(index.Manifests, func(m v1.Descriptor) bool {
+		return m.Digest.String() == b.manifest || m.MediaType.IsIndex() // which may have it
+	})
+	if !listed {
+		return &explained{fetch.Permanent(fmt.Errorf("the lock has it from the index %s, in which there is no manifest %s", b.index, b.manifest)), "the lock was edited: take its line from git, or plumb lock --update moves the pin"}
+	}
+	return nil
 }
 
 // learn notes the sizes that a manifest tells.

@@ -48,7 +48,7 @@ func noise(n int) string {
 
 // pull reads manifest, config and layers, as a runtime does.
 func pull(ctx context.Context, r image.Resolver, ref, manifest string) error {
-	l, err := image.Locked(ref, manifest)
+	l, err := image.Locked(ref, "", manifest)
 	if err != nil {
 		return err
 	}
@@ -327,7 +327,7 @@ func TestUnknownHost(t *testing.T) {
 
 func TestLockedNeedsNoNetwork(t *testing.T) {
 	r := image.Resolver{Registries: &image.Registries{Offline: true}}
-	l, err := image.Locked("registry.example/a:1", "sha256:"+strings.Repeat("1", 64))
+	l, err := image.Locked("registry.example/a:1", "", "sha256:"+strings.Repeat("1", 64))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -390,7 +390,7 @@ func TestPushedBySkopeo(t *testing.T) {
 		}
 	}
 	// What plumb writes, skopeo reads.
-	l, err := image.Locked(ref, digest)
+	l, err := image.Locked(ref, "", digest)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -102,6 +102,9 @@ func Main(args []string) (status int, ok bool) {
 		return 0, false
 	}
 	name := filepath.Base(args[0])
+	if name == "plumb" { // the usual start, which need not look at the tools
+		return 0, false
+	}
 	// A login shell is called by its name with a dash in front.
 	if _, ok := tools()[strings.TrimPrefix(name, "-")]; !ok {
 		return 0, false

@@ -50,10 +50,17 @@ func Need(tb testing.TB, program string) {
 	if _, err := exec.LookPath(program); err == nil {
 		return
 	}
+	Missing(tb, "%s is not installed; .ci/run does it", program)
+}
+
+// Missing ends or skips a test that needs something of the machine: in CI it has to
+// be there.
+func Missing(tb testing.TB, format string, args ...any) {
+	tb.Helper()
 	if os.Getenv("CI") != "" {
-		tb.Fatalf("%s is not installed, and .ci/run should have done it", program)
+		tb.Fatalf(format, args...)
 	}
-	tb.Skipf("%s is not installed", program)
+	tb.Skipf(format, args...)
 }
 
 // Start runs a registry until the test ends.

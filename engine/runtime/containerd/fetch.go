@@ -177,10 +177,10 @@ func newProgress(src runtime.ImageSource) *progress {
 
 func (p *progress) expect(m v1.Manifest) {
 	p.total = m.Config.Size
-	p.add(m.Config.Size) // is not unpacked
 	for _, l := range m.Layers {
 		p.total += l.Size
 	}
+	p.add(m.Config.Size) // is not unpacked
 }
 
 func (p *progress) add(n int64) {

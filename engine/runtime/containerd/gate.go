@@ -65,9 +65,7 @@ func (g *gate) check(h *tar.Header) (bool, error) {
 	}
 	h.Name = path.Join(dir, path.Base(name))
 	g.written[dir] = true
-	if h.Typeflag != tar.TypeDir {
-		g.replaced(h)
-	}
+	g.replaced(h)
 	if g.size += h.Size; h.Size < 0 || g.size < 0 {
 		return false, refuse("its entry %q has the size %d", h.Name, h.Size)
 	}
@@ -92,8 +90,14 @@ func (g *gate) check(h *tar.Header) (bool, error) {
 }
 
 // replaced forgets where directories are when one of them may be something else now:
-// a link, a file, or nothing.
+// a link, a file, nothing, or a directory where a link was.
 func (g *gate) replaced(h *tar.Header) {
+	if h.Typeflag == tar.TypeDir {
+		if info, _ := g.find(h.Name); info != nil && !info.IsDir() {
+			clear(g.parents)
+		}
+		return
+	}
 	if h.Typeflag == tar.TypeReg && !g.written[h.Name] && !g.own[h.Name] && !strings.HasPrefix(path.Base(h.Name), ".wh.") {
 		if _, ok := g.parents[h.Name]; !ok {
 			return // the usual case: a file where no directory is known
