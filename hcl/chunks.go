@@ -24,7 +24,7 @@ const (
 // parseFile parses a file, a large one in pieces.
 func parseFile(f File) ([]*hclsyntax.Body, hashi.Diagnostics) {
 	if len(f.Data) >= chunkFrom {
-		if bodies := parseChunks(f); bodies != nil {
+		if bodies := parseChunks(f, cut(f.Data)); bodies != nil {
 			return bodies, nil
 		}
 	}
@@ -37,8 +37,7 @@ func parseFile(f File) ([]*hclsyntax.Body, hashi.Diagnostics) {
 
 // parseChunks gives the bodies of a file's pieces in order, nil when the pieces do
 // not parse without a word.
-func parseChunks(f File) []*hclsyntax.Body {
-	chunks := cut(f.Data)
+func parseChunks(f File, chunks []chunk) []*hclsyntax.Body {
 	bodies := make([]*hclsyntax.Body, len(chunks))
 	var g errgroup.Group
 	g.SetLimit(runtime.GOMAXPROCS(0))

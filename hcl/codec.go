@@ -16,7 +16,7 @@ import (
 
 // codecVersion changes with the layout; other versions are refused and evaluated
 // again.
-const codecVersion = 3
+const codecVersion = 4
 
 // errCorrupt is what Decode finds in bytes that Encode did not write.
 var errCorrupt = errors.New("kept pipeline is corrupt")
@@ -219,7 +219,7 @@ func (c *codec) pipeline(p *Pipeline) {
 	c.texts(&p.Profiles)
 	list(c, &p.Params, 13, (*codec).param)
 	list(c, &p.Sources, 22, (*codec).source)
-	list(c, &p.Images, 19, (*codec).image)
+	list(c, &p.Images, 20, (*codec).image)
 	list(c, &p.Stages, 50, (*codec).stage)
 	list(c, &p.Exports, 10, (*codec).export)
 	list(c, &p.Reads, 34, (*codec).read)
@@ -254,9 +254,23 @@ func (c *codec) image(v *Image) {
 	c.bool(&v.Floating)
 	text(c, &v.Archive)
 	text(c, &v.Builtin)
+	optional(c, &v.Debian, (*codec).debian)
 	text(c, &v.Platform)
 	c.at(&v.Range)
 	c.at(&v.LocatorRange)
+}
+
+func (c *codec) debian(v *Debian) {
+	text(c, &v.Suite)
+	c.texts(&v.Packages)
+	text(c, &v.Variant)
+	c.bool(&v.Recommends)
+	c.texts(&v.Components)
+	c.texts(&v.Mirrors)
+	text(c, &v.Snapshot)
+	text(c, &v.Keyring)
+	c.bool(&v.AcceptExpired)
+	c.at(&v.Range)
 }
 
 func (c *codec) stage(v *Stage) {

@@ -15,8 +15,8 @@ import (
 )
 
 // Config is what a user says once for all projects: how container registries are
-// reached from here, and what an image may unpack to. It changes where bytes come
-// from, never which.
+// reached from here, what an image may unpack to, and where packages of Debian come
+// from. It changes where bytes come from, never which.
 //
 //	registry "docker.io" {
 //	  mirrors = ["mirror.example:5000/hub"]
@@ -31,9 +31,15 @@ import (
 //	  max_unpacked = "64GiB"
 //	  max_ratio    = 200
 //	}
+//	debian {
+//	  mirrors  = ["http://deb.example/debian", "http://deb.example/debian-security bookworm-security main"]
+//	  snapshot = "http://snapshot.example/archive/debian/20260101T000000Z"
+//	  keyring  = "keys.gpg"
+//	}
 type Config struct {
 	Registries []RegistryConfig `json:"registries,omitempty"` // sorted by host
 	Images     ImagesConfig     `json:"images"`
+	Debian     DebianConfig     `json:"debian"`
 }
 
 // RegistryConfig says how one container registry is reached.
@@ -48,6 +54,14 @@ type RegistryConfig struct {
 type ImagesConfig struct {
 	MaxUnpacked int64 `json:"max_unpacked,omitempty"` // bytes
 	MaxRatio    int64 `json:"max_ratio,omitempty"`    // of unpacked to packed bytes, once it is beyond 1 GiB
+}
+
+// DebianConfig says where the packages of Debian images come from, for those that
+// do not say so themselves.
+type DebianConfig struct {
+	Mirrors  []string `json:"mirrors,omitempty"`  // "URL" or "URL SUITE COMPONENT…"; empty for the machine's apt sources
+	Snapshot string   `json:"snapshot,omitempty"` // a mirror that keeps old packages
+	Keyring  string   `json:"keyring,omitempty"`  // absolute path of a file with the keys that sign the mirrors
 }
 
 // ConfigFile is where the user's configuration is: $PLUMB_CONFIG; else below
@@ -84,6 +98,9 @@ func ReadConfig(name string, named bool) (Config, Diagnostics) {
 			c.Registries[i].CA = filepath.Join(filepath.Dir(name), r.CA)
 		}
 	}
+	if keyring := c.Debian.Keyring; keyring != "" && !filepath.IsAbs(keyring) {
+		c.Debian.Keyring = filepath.Join(filepath.Dir(name), keyring)
+	}
 	return c, diags
 }
 
@@ -102,7 +119,10 @@ func decodeConfig(name string, data []byte) (Config, Diagnostics) {
 }
 
 func (ev *evaluation) readConfig(c *Config, body *hclsyntax.Body) {
-	ev.conform(body, "configuration", shape{blocks: []string{"registry", "images"}})
+	ev.conform(body, "configuration", shape{blocks: []string{"registry", "images", "debian"}})
+	if b := ev.single(body, "debian"); b != nil {
+		ev.readDebianConfig(c, b)
+	}
 	seen := map[string]bool{}
 	for _, b := range body.Blocks {
 		switch {
@@ -157,4 +177,15 @@ func (ev *evaluation) readImagesConfig(c *Config, b *hclsyntax.Block) {
 		c.Images.MaxUnpacked = n
 	}
 	c.Images.MaxRatio, _ = s.wholeAttr(b.Body, "max_ratio", 0, 1)
+}
+
+func (ev *evaluation) readDebianConfig(c *Config, b *hclsyntax.Block) {
+	ev.conform(b.Body, "debian block", shape{attributes: []string{"mirrors", "snapshot", "keyring"}})
+	s := ev.newScope()
+	if attr := b.Body.Attributes["mirrors"]; attr != nil {
+		all, _ := s.elements(attr.Expr, 0, "mirrors")
+		c.Debian.Mirrors = s.mirrors(all)
+	}
+	c.Debian.Snapshot = s.snapshot(b.Body, 0)
+	c.Debian.Keyring, _ = s.stringAttr(b.Body, "keyring", 0)
 }

@@ -21,6 +21,11 @@ images {
   max_unpacked = "2GiB"
   max_ratio    = 50
 }
+debian {
+  mirrors  = ["http://deb.example/debian", "https://deb.example/debian-security  bookworm-security main"]
+  snapshot = "http://snapshot.example/archive/debian/20260101T000000Z"
+  keyring  = "keys.gpg"
+}
 `
 	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
@@ -35,6 +40,10 @@ images {
 			{Host: "registry.lab:5000", PlainHTTP: true},
 		},
 		Images: ImagesConfig{MaxUnpacked: 2 << 30, MaxRatio: 50},
+		Debian: DebianConfig{
+			Mirrors:  []string{"http://deb.example/debian", "https://deb.example/debian-security bookworm-security main"},
+			Snapshot: "http://snapshot.example/archive/debian/20260101T000000Z", Keyring: filepath.Join(dir, "keys.gpg"),
+		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -64,6 +73,13 @@ func TestConfigMistakes(t *testing.T) {
 		{"mirror with a scheme", "registry \"a\" { mirrors = [\"http://b\"] }\n", []expectation{{1, "Bad mirror"}}},
 		{"bad size", "images { max_unpacked = \"lots\" }\n", []expectation{{1, "Bad size"}}},
 		{"bad ratio", "images { max_ratio = 0 }\n", []expectation{{1, "Bad number"}}},
+		{"debian with a name", "debian \"sid\" {}\n", []expectation{{1, "Bad block header"}}},
+		{"debian twice", "debian {}\ndebian {}\n", []expectation{{2, "Duplicate block"}}},
+		{"debian of a pipeline", "debian { suite = \"sid\" }\n", []expectation{{1, "Unknown attribute"}}},
+		{"mirror without a scheme", "debian { mirrors = [\"deb.example/debian\"] }\n", []expectation{{1, "Bad mirror"}}},
+		{"mirror with a password", "debian { mirrors = [\"http://a:b@deb.example/debian\"] }\n", []expectation{{1, "Password in a URL"}}},
+		{"one mirror", "debian { mirrors = \"http://deb.example/debian\" }\n", []expectation{{1, "Wrong type"}}},
+		{"bad snapshot", "debian { snapshot = \"now\" }\n", []expectation{{1, "Bad snapshot"}}},
 		{"syntax", "registry \"a\" {\n", []expectation{{1, "Unclosed configuration block"}}},
 	}
 	for _, test := range tests {

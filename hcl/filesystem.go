@@ -42,6 +42,9 @@ func Check(dir string, p *Pipeline) Diagnostics {
 		if image.Archive != "" {
 			c.one(image.Archive, false, reader{image.LocatorRange, "image", image.Name})
 		}
+		if image.Debian != nil && image.Debian.Keyring != "" {
+			c.one(image.Debian.Keyring, false, reader{image.Debian.Range, "image", image.Name})
+		}
 	}
 	return c.finish()
 }

@@ -35,15 +35,16 @@ type Lock struct {
 	Sources []LockedSource // sorted by name
 }
 
-// LockedImage pins one image for one platform. Exactly one of Ref and Archive is
-// set.
+// LockedImage pins one image for one platform. Exactly one of Ref, Archive and
+// Debian is set.
 type LockedImage struct {
 	Name     string
-	Platform string // "linux/amd64"
-	Manifest string // digest
-	Ref      string // registry reference, as the pipeline has it
-	Index    string // digest of the index that Ref leads to, "" when that is a manifest already
-	Archive  string // path, as the pipeline has it
+	Platform string        // "linux/amd64"
+	Manifest string        // digest
+	Ref      string        // registry reference, as the pipeline has it
+	Index    string        // digest of the index that Ref leads to, "" when that is a manifest already
+	Archive  string        // path, as the pipeline has it
+	Debian   *LockedDebian // nil for other images
 }
 
 // LockedSource pins a source that is not in the project. Exactly one of URL and OCI
@@ -113,6 +114,11 @@ func (l *Lock) sort() {
 	slices.SortFunc(l.Images, func(a, b LockedImage) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Platform, b.Platform))
 	})
+	for _, i := range l.Images {
+		if i.Debian != nil {
+			slices.SortFunc(i.Debian.Pins, func(a, b LockedPackage) int { return cmp.Compare(a.Name, b.Name) })
+		}
+	}
 	slices.SortFunc(l.Sources, func(a, b LockedSource) int { return cmp.Compare(a.Name, b.Name) })
 	for _, s := range l.Sources {
 		slices.SortFunc(s.Files, func(a, b LockedFile) int { return cmp.Compare(a.Path, b.Path) })
@@ -121,7 +127,13 @@ func (l *Lock) sort() {
 
 // Encode writes the lock file. Equal locks give equal bytes.
 func (l *Lock) Encode() []byte {
-	sorted := &Lock{Images: slices.Clone(l.Images)}
+	sorted := &Lock{}
+	for _, i := range l.Images {
+		if i.Debian != nil {
+			i.Debian = i.Debian.clone()
+		}
+		sorted.Images = append(sorted.Images, i)
+	}
 	for _, s := range l.Sources {
 		s.Files = slices.Clone(s.Files)
 		sorted.Sources = append(sorted.Sources, s)
@@ -133,11 +145,10 @@ func (l *Lock) Encode() []byte {
 		b.WriteByte('\n')
 	}
 	for _, i := range sorted.Images {
-		if i.Archive != "" {
-			lockLine(&b, []string{"image", i.Name, i.Platform}, "archive", []pinField{{"path", i.Archive}, {"manifest", i.Manifest}})
-			continue
-		}
-		lockLine(&b, []string{"image", i.Name, i.Platform}, "registry", []pinField{{"ref", i.Ref}, {"index", i.Index}, {"manifest", i.Manifest}})
+		i.encode(&b)
+	}
+	for _, i := range sorted.Images {
+		i.encodePackages(&b)
 	}
 	for _, s := range sorted.Sources {
 		if s.OCI == "" {
@@ -151,6 +162,18 @@ func (l *Lock) Encode() []byte {
 		}
 	}
 	return b.Bytes()
+}
+
+func (i *LockedImage) encode(b *bytes.Buffer) {
+	head := []string{"image", i.Name, i.Platform}
+	switch {
+	case i.Debian != nil:
+		lockLine(b, head, "debian", append(i.Debian.fields(), pinField{"manifest", i.Manifest}))
+	case i.Archive != "":
+		lockLine(b, head, "archive", []pinField{{"path", i.Archive}, {"manifest", i.Manifest}})
+	default:
+		lockLine(b, head, "registry", []pinField{{"ref", i.Ref}, {"index", i.Index}, {"manifest", i.Manifest}})
+	}
 }
 
 func (s *LockedSource) only() LockedFile {
@@ -192,6 +215,9 @@ func lockLine(b *bytes.Buffer, head []string, kind string, fields []pinField) {
 
 // hclString quotes a string as HCL does.
 func hclString(s string) string {
+	if isPlain(s) {
+		return `"` + s + `"`
+	}
 	return strings.TrimSpace(string(hclwrite.TokensForValue(cty.StringVal(s)).Bytes()))
 }
 

@@ -181,8 +181,9 @@ func TestLockPinnedTwiceIsSettledByMoving(t *testing.T) {
 
 func FuzzLock(f *testing.F) {
 	f.Add(digests(someLockText))
+	f.Add(digests(debianLockText))
 	f.Fuzz(func(t *testing.T, text string) {
-		l, diags := decodeLock([]byte(text), nil)
+		l, diags := decodeBothWays(t, text, nil)
 		if diags.HasErrors() != (l == nil) {
 			t.Fatalf("a lock: %v; errors: %v", l != nil, diags.HasErrors())
 		}
@@ -196,6 +197,8 @@ func FuzzLock(f *testing.F) {
 		if diff := cmp.Diff(string(l.Encode()), string(again.Encode())); diff != "" {
 			t.Fatal(diff)
 		}
+		decodeBothWays(t, string(l.Encode()), nil)
+		decodeBothWays(t, text, func(string) bool { return true })
 	})
 }
 

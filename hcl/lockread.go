@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"path"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	hashi "github.com/hashicorp/hcl/v2"
@@ -30,12 +28,21 @@ func ReadLock(dir string, moving func(name string) bool) (*Lock, Diagnostics) {
 }
 
 func decodeLock(data []byte, moving func(string) bool) (*Lock, Diagnostics) {
+	return decodeLockBy((*evaluation).parseLock, data, moving)
+}
+
+// lockParser gives the lines of a lock, those of packages apart where it knows them.
+type lockParser func(*evaluation, []byte) (*hclsyntax.Body, []packageLine)
+
+func decodeLockBy(parse lockParser, data []byte, moving func(string) bool) (*Lock, Diagnostics) {
 	ev := &evaluation{sources: map[string][]byte{LockFile: data}, base: &hashi.EvalContext{}, reads: newRecorder("")}
 	ev.blocks.names = map[string]map[string]hashi.Range{}
 	r := &lockReader{ev: ev, lock: &Lock{}, moving: moving, seen: map[string]string{}}
 	if ev.conflictFree(data) {
-		if bodies := ev.parse([]File{{Name: LockFile, Data: data}}); !ev.diags.HasErrors() {
-			r.read(bodies[0])
+		body, lines := parse(ev, data)
+		if !ev.diags.HasErrors() {
+			r.packages = lines
+			r.read(body)
 		}
 	}
 	if diags := ev.finish(nil); diags.HasErrors() {
@@ -68,6 +75,9 @@ type lockReader struct {
 	moving func(string) bool
 	seen   map[string]string // pin → what it says
 	files  []lockedLine
+
+	packages []packageLine
+	debian   []debianLine
 }
 
 type lockedLine struct {
@@ -82,10 +92,17 @@ var pinKinds = map[string]struct {
 	labels int
 	ways   map[string][]string // attribute → its fields
 }{
-	"image":  {2, map[string][]string{"registry": {"ref", "index", "manifest"}, "archive": {"path", "manifest"}}},
-	"source": {1, map[string][]string{"url": {"url", "size", "sha256"}, "oci": {"ref", "manifest"}}},
-	"file":   {2, map[string][]string{"blob": {"size", "sha256"}}},
+	"image": {2, map[string][]string{
+		"registry": {"ref", "index", "manifest"}, "archive": {"path", "manifest"},
+		"debian": {"suite", "variant", "packages", "recommends", "date", "recipe", "layers", "manifest"},
+	}},
+	"package": {3, map[string][]string{"deb": {"version", "architecture", "suite", "path", "size", "sha256", "layer"}}},
+	"source":  {1, map[string][]string{"url": {"url", "size", "sha256"}, "oci": {"ref", "manifest"}}},
+	"file":    {2, map[string][]string{"blob": {"size", "sha256"}}},
 }
+
+// optionalFields are those that a pin may lack: they are left out when empty.
+var optionalFields = []string{"index", "packages", "recommends"}
 
 const lockHint = "take the line from git, or delete it and run `plumb lock`"
 
@@ -104,7 +121,7 @@ func (r *lockReader) read(body *hclsyntax.Body) {
 			fmt.Sprintf("The lock file has format %d; this plumb knows %d.", version, lockVersion), "delete it and run `plumb lock`")
 		return
 	}
-	r.ev.conform(body, "lock file", shape{attributes: []string{"version"}, blocks: []string{"image", "source", "file"}})
+	r.ev.conform(body, "lock file", shape{attributes: []string{"version"}, blocks: []string{"image", "package", "source", "file"}})
 	for _, b := range body.Blocks {
 		if kind, ok := pinKinds[b.Type]; ok {
 			if len(b.Labels) != kind.labels {
@@ -115,6 +132,7 @@ func (r *lockReader) read(body *hclsyntax.Body) {
 		}
 	}
 	r.attach()
+	r.attachPackages()
 }
 
 // pin reads one line.
@@ -133,7 +151,11 @@ func (r *lockReader) pin(b *hclsyntax.Block, ways map[string][]string) {
 	}
 	for way, attr := range b.Body.Attributes {
 		fields, ok := r.fields(attr, ways[way])
-		if ok && r.once(b, way, fields) {
+		switch {
+		case !ok:
+		case b.Type == "package":
+			r.addPackage(b, attr, fields)
+		case r.once(b, way, fields):
 			r.add(b, way, fields)
 		}
 	}
@@ -175,7 +197,7 @@ func (r *lockReader) fields(attr *hclsyntax.Attribute, known []string) (pinField
 		}
 	}
 	for _, name := range known {
-		if _, ok := v.AsValueMap()[name]; !ok && name != "index" {
+		if _, ok := v.AsValueMap()[name]; !ok && !contains(optionalFields, name) {
 			good = false
 			r.ev.report(attr.Expr.Range(), "Bad pin", fmt.Sprintf("This pin has no %s.", name), lockHint)
 		}
@@ -192,15 +214,41 @@ func contains(all []string, name string) bool {
 	return false
 }
 
-var digestForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+func isDigest(s string) bool {
+	hex, ok := strings.CutPrefix(s, "sha256:")
+	return ok && len(hex) == 64 && strings.Trim(hex, "0123456789abcdef") == ""
+}
 
 func wellFormed(name, value string) bool {
 	switch name {
 	case "manifest", "index", "sha256":
-		return digestForm.MatchString(value)
+		return isDigest(value)
+	case "suite":
+		return isSuite(value)
+	case "variant":
+		return contains(variants, value)
+	case "version":
+		return isDebianVersion(value)
+	case "architecture":
+		return madeOf(value, "-")
+	case "recommends":
+		return value == recommended
+	case "date":
+		return isMoment(value)
+	case "packages":
+		_, ok := wordsOf(value, func(w string) bool { _, ok := packageName(w); return ok })
+		return ok
+	case "layers":
+		_, ok := wordsOf(value, isWord)
+		return ok
+	case "layer":
+		return isWord(value)
 	}
 	return value != ""
 }
+
+// isWord tells what can stand in a list of words.
+func isWord(s string) bool { return s != "" && !strings.Contains(s, " ") }
 
 // once tells lines that repeat each other, as merges may leave them, from those
 // that contradict each other.
@@ -236,9 +284,14 @@ func (r *lockReader) add(b *hclsyntax.Block, way string, f pinFields) {
 			r.ev.report(b.LabelRanges[1], "Bad platform", "An image is pinned for an operating system and an architecture.", lockHint)
 			return
 		}
-		r.lock.SetImage(LockedImage{
+		image := LockedImage{
 			Name: name, Platform: b.Labels[1], Manifest: f.text["manifest"], Ref: f.text["ref"], Index: f.text["index"], Archive: f.text["path"],
-		})
+		}
+		if way == "debian" {
+			image.Debian = debianOf(f)
+			r.debian = append(r.debian, debianLine{name, b.Labels[1], b.DefRange()})
+		}
+		r.lock.SetImage(image)
 	case "source":
 		source := LockedSource{Name: name, URL: f.text["url"], OCI: f.text["ref"], Manifest: f.text["manifest"]}
 		if way == "url" {
@@ -247,7 +300,7 @@ func (r *lockReader) add(b *hclsyntax.Block, way string, f pinFields) {
 		r.lock.SetSource(source)
 	case "file":
 		p := b.Labels[1]
-		if p != "" && (path.Clean(p) != p || path.IsAbs(p) || p == "." || p == ".." || strings.HasPrefix(p, "../")) {
+		if p != "" && !isBelow(p) {
 			r.ev.report(b.LabelRanges[1], "Bad path", "The path of a file leads out of its source.", lockHint)
 			return
 		}

@@ -71,17 +71,38 @@ type Source struct {
 // Remote says that the data is not in the project but pinned in the lock.
 func (s *Source) Remote() bool { return s.URL != "" || s.OCI != "" }
 
-// Image is where stages run. Exactly one of Ref, Archive and Builtin is set.
+// Image is where stages run. Exactly one of Ref, Archive, Builtin and Debian is set.
 type Image struct {
 	Name         string
-	Ref          string // registry reference
-	Floating     bool   // a tag that moves was allowed explicitly
-	Archive      string // OCI layout directory, OCI or docker-save archive, or a root filesystem as a tar file, relative to the project
-	Builtin      string // "toolbox"
-	Platform     string // "linux/amd64"; "" for the machine's own
+	Ref          string  // registry reference
+	Floating     bool    // a tag that moves was allowed explicitly
+	Archive      string  // OCI layout directory, OCI or docker-save archive, or a root filesystem as a tar file, relative to the project
+	Builtin      string  // "toolbox"
+	Debian       *Debian // what packages it is made of, nil for other images
+	Platform     string  // "linux/amd64"; "" for the machine's own
 	Range        Range
-	LocatorRange Range // of ref, archive or builtin
+	LocatorRange Range // of ref, archive, builtin or the suite of debian
 }
+
+// Debian says of which packages an image is made.
+type Debian struct {
+	Suite         string   // "bookworm"
+	Packages      []string // as asked for: "python3-sklearn", "python3=3.11.2-1+b1", "busybox-static:amd64"; in declared order, no duplicates
+	Variant       string   // DebianStandard or DebianMinimal
+	Recommends    bool
+	Components    []string // empty: main, or what the machine's sources have
+	Mirrors       []string // "URL" or "URL SUITE COMPONENT…"; empty: the user's configuration, else the machine's apt sources
+	Snapshot      string   // a mirror that keeps old packages, asked for those that have left the mirror; ""
+	Keyring       string   // file of the project, slash-separated, that signs the mirror; ""
+	AcceptExpired bool     // a release file that has expired is taken
+	Range         Range    // of the debian block's header
+}
+
+// The variants of an image that is made of Debian packages.
+const (
+	DebianStandard = "standard" // with all that Debian calls essential
+	DebianMinimal  = "minimal"  // the packages asked for and what they depend on
+)
 
 // Stage is one instance of a stage block. Name is "train", "train[a]" for
 // for_each, "train[depth=3,lr=0.1]" for matrix.

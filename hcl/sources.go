@@ -182,13 +182,19 @@ func (ev *evaluation) evalImages() {
 }
 
 func (ev *evaluation) evalImage(b *hclsyntax.Block) Image {
-	ev.conform(b.Body, "image", shape{attributes: []string{"ref", "archive", "builtin", "floating", "platform", "description"}})
+	ev.conform(b.Body, "image", shape{
+		attributes: []string{"ref", "archive", "builtin", "floating", "platform", "description"}, blocks: []string{"debian"},
+	})
 	s := ev.newScope()
 	image := Image{Name: b.Labels[0], Range: rangeOf(b.DefRange())}
 	s.stringAttr(b.Body, "description", 0)
 	image.Floating, _ = s.boolAttr(b.Body, "floating", allowParam)
 	image.Platform = s.platform(b.Body)
-	attr := ev.onlyOrigin(b, image.Name)
+	attr, packages := ev.onlyOrigin(b, image.Name)
+	if packages != nil {
+		ev.evalDebian(&image, packages)
+		ev.refuseFloating(b.Body, image.Name)
+	}
 	if attr == nil {
 		return image
 	}
@@ -212,29 +218,48 @@ func (ev *evaluation) evalImage(b *hclsyntax.Block) Image {
 // Toolbox is the image that is inside plumb.
 const Toolbox = "toolbox"
 
-// imageOrigins are the attributes of which an image has exactly one.
+// imageOrigins are the attributes of which an image has exactly one, when it has
+// no debian block.
 var imageOrigins = []string{"ref", "archive", "builtin"}
 
-// onlyOrigin is the attribute that says where an image comes from; nil when there is
-// none, or more than one, which is reported.
-func (ev *evaluation) onlyOrigin(b *hclsyntax.Block, name string) *hclsyntax.Attribute {
+// onlyOrigin is the attribute or the debian block that says where an image comes
+// from; both are nil when there is none, or more than one, which is reported.
+func (ev *evaluation) onlyOrigin(b *hclsyntax.Block, name string) (*hclsyntax.Attribute, *hclsyntax.Block) {
 	var found *hclsyntax.Attribute
+	twice := func(r hashi.Range, second string) {
+		ev.report(r, "Image with two origins",
+			fmt.Sprintf("Image %s says both %s and %s; it can come from one of them only.", quoted(name), found.Name, second), "")
+	}
 	for _, origin := range imageOrigins {
 		attr := b.Body.Attributes[origin]
 		if attr != nil && found != nil {
-			ev.report(attr.NameRange, "Image with two origins",
-				fmt.Sprintf("Image %s says both %s and %s; it can come from one of them only.", quoted(name), found.Name, origin), "")
-			return nil
+			twice(attr.NameRange, origin)
+			return nil, nil
 		}
 		if attr != nil {
 			found = attr
 		}
 	}
-	if found == nil {
-		ev.report(b.DefRange(), "Image without origin", fmt.Sprintf("Image %s says neither ref nor archive nor builtin.", quoted(name)),
-			"add ref = \"name:tag\" for a registry, archive = \"path\" for a file, or builtin = \"toolbox\" for a shell and the usual commands")
+	before := len(ev.diags)
+	packages := ev.single(b.Body, "debian")
+	switch {
+	case packages != nil && found != nil:
+		twice(packages.TypeRange, "debian")
+		return nil, nil
+	case packages == nil && found == nil && len(ev.diags) == before && b.Body.Attributes["debian"] == nil:
+		ev.report(b.DefRange(), "Image without origin", fmt.Sprintf("Image %s says neither ref nor archive nor builtin nor debian.", quoted(name)),
+			"add ref = \"name:tag\" for a registry, archive = \"path\" for a file, builtin = \"toolbox\" for a shell and the usual commands, or debian { … } for packages of Debian")
 	}
-	return found
+	return found, packages
+}
+
+// refuseFloating reports what is said of a tag where there is none.
+func (ev *evaluation) refuseFloating(body *hclsyntax.Body, name string) {
+	if attr := body.Attributes["floating"]; attr != nil {
+		ev.report(attr.NameRange, "Floating packages",
+			fmt.Sprintf("Image %s is made of packages, and those are always as the lock has them; only a tag in a registry floats.", quoted(name)),
+			"leave it out; `plumb lock --update "+name+"` takes newer packages")
+	}
 }
 
 func isEmptyLiteral(e hclsyntax.Expression) bool {
