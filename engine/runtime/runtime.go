@@ -54,6 +54,13 @@ type Container interface {
 // Spec says what a container is. Everything not named here is the same for all
 // containers: no network but loopback, a user namespace, the few capabilities
 // that file handling needs, no new privileges, seccomp, masked paths.
+//
+// A bare one shows the image as it is, and what becomes of it can be asked for
+// (Build.Changes): nothing is added to its files, no name for the user, no home, no
+// hosts. It runs as root, whatever the image says, and has no network. The places
+// that something is mounted on (/proc, /sys, /dev, the targets of Mounts) and its
+// working directory must be directories of the image. What it writes goes to the
+// disk when the kernel likes, and fsync costs nothing.
 type Spec struct {
 	ID       string   // unique among live containers, [a-z0-9-]
 	Image    string   // manifest digest of a prepared image
@@ -68,6 +75,7 @@ type Spec struct {
 	CPU      float64   // cores, 0 for no limit
 	Pids     int64     // 0 for the default
 	Hostname string
+	Bare     bool // of an image that is being made, see below
 }
 
 // Mount binds a path of the host into the container. A writable one is owned by

@@ -1,8 +1,10 @@
 package containerd_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -119,6 +121,35 @@ func BenchmarkStartToExit(b *testing.B) {
 			b.Fatal(err)
 		}
 		b.StartTimer()
+	}
+}
+
+// BenchmarkUnpack is a layer of small files made an image, on a store in memory: what
+// a disk adds depends on what it did before.
+func BenchmarkUnpack(b *testing.B) {
+	var members []member
+	for n := range 3000 {
+		if n%20 == 0 {
+			members = append(members, dir(fmt.Sprintf("usr/share/doc/%d", n/20), 0o755))
+		}
+		members = append(members, file(fmt.Sprintf("usr/share/doc/%d/%d", n/20, n), strings.Repeat(fmt.Sprintf("%8d", n), 2000), 0o644))
+	}
+	raw := tarball(b, members)
+	for _, form := range []string{"", "gzip"} {
+		b.Run(cmp.Or(form, "plain"), func(b *testing.B) {
+			r, img := inMemory(b), craft(b, layer{raw: raw, form: form})
+			b.SetBytes(int64(len(raw)))
+			for b.Loop() {
+				if err := r.Prepare(b.Context(), img); err != nil {
+					b.Fatal(err)
+				}
+				b.StopTimer()
+				if err := r.Remove(b.Context(), img.manifest); err != nil {
+					b.Fatal(err)
+				}
+				b.StartTimer()
+			}
+		})
 	}
 }
 

@@ -25,6 +25,8 @@ import (
 type container struct {
 	r      *Runtime
 	id     string
+	img    *image
+	bare   bool
 	log    *logPipe
 	task   *task
 	before runtime.Usage // what making it has used
@@ -51,7 +53,7 @@ func (r *Runtime) create(ctx context.Context, s runtime.Spec) (_ *container, err
 	if err != nil {
 		return nil, err
 	}
-	f, err := r.images.furnishImage(img, s.Home)
+	f, err := r.furnish(img, s)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +61,7 @@ func (r *Runtime) create(ctx context.Context, s runtime.Spec) (_ *container, err
 	if err := claimMounts(s.Mounts, uid, gid); err != nil {
 		return nil, err
 	}
-	c := &container{r: r, id: s.ID}
+	c := &container{r: r, id: s.ID, img: img, bare: s.Bare}
 	if err := r.enter(c); err != nil {
 		return nil, err
 	}
@@ -71,11 +73,22 @@ func (r *Runtime) create(ctx context.Context, s runtime.Spec) (_ *container, err
 	if c.log, err = newLogPipe(s.Log, uid, gid); err != nil {
 		return nil, err
 	}
-	if err := c.make(inNamespace(ctx), s, img, f); err != nil {
+	if err := c.make(inNamespace(ctx), s, f); err != nil {
 		return nil, err
 	}
 	c.before = r.cgroups.usage(c.id)
 	return c, nil
+}
+
+// furnish answers what the container stands on.
+func (r *Runtime) furnish(img *image, s runtime.Spec) (furnished, error) {
+	if !s.Bare {
+		return r.images.furnishImage(img, s.Home)
+	}
+	if err := checkPlaces(img, append(r.systemMounts(s), userMounts(s)...), dirOf(s)); err != nil {
+		return furnished{}, err
+	}
+	return r.images.bareImage(img)
 }
 
 // enter notes that the container lives. Its id must be free.
@@ -99,19 +112,19 @@ func (r *Runtime) leave(c *container) {
 }
 
 // make asks containerd for the container and its task.
-func (c *container) make(ctx context.Context, s runtime.Spec, img *image, f furnished) error {
+func (c *container) make(ctx context.Context, s runtime.Spec, f furnished) error {
 	defer c.r.warm.hold()()
-	rootfs, err := c.r.rootfs.overlay(c.id, f.layers)
+	rootfs, err := c.r.rootfs.overlay(c.id, f.layers, s.Bare)
 	if err != nil {
 		return err
 	}
-	spec, err := json.Marshal(c.r.ociSpec(s, img, f))
+	spec, err := json.Marshal(c.r.ociSpec(s, c.img, f))
 	if err != nil {
 		return fmt.Errorf("writing the specification: %w", err)
 	}
 	if _, err := c.r.server.client.ContainerService().Create(ctx, containers.Container{
 		ID:      c.id,
-		Image:   recordName(img.digest),
+		Image:   recordName(c.img.digest),
 		Runtime: containers.RuntimeInfo{Name: "plumb.libcontainer"},
 		Spec:    &types.Any{TypeUrl: "types.containerd.io/opencontainers/runtime-spec/1/Spec", Value: spec},
 	}); err != nil {

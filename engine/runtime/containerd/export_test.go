@@ -5,10 +5,18 @@ import (
 	"context"
 
 	"github.com/containerd/containerd/v2/pkg/archive"
+
+	"plumb/engine/runtime"
 )
 
 // Root is where the runtime keeps what it keeps.
 func (r *Runtime) Root() string { return r.opts.Root }
+
+// ChangesForTest compares a scratch layer with an image.
+func ChangesForTest(ctx context.Context, upper, view string, base, ids uint32, fn runtime.Change) error {
+	d := &difference{ctx: ctx, upper: upper, view: view, fn: fn, base: base, ids: ids, first: map[uint64]string{}}
+	return d.all()
+}
 
 // ApplyForTest unpacks a layer into a directory, as the bottom of an image.
 func ApplyForTest(ctx context.Context, dir string, raw []byte) error {

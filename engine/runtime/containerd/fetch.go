@@ -34,7 +34,7 @@ type ProgressReporter interface {
 // against its digest and size, and links them for the garbage collector. What
 // is there already is not read.
 func (i *images) fetch(ctx context.Context, dgst digest.Digest, src runtime.ImageSource, p *progress) (v1.Descriptor, error) {
-	raw, err := readManifest(ctx, dgst, src)
+	raw, err := i.readManifest(ctx, dgst, src)
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
@@ -64,14 +64,21 @@ func (i *images) fetch(ctx context.Context, dgst digest.Digest, src runtime.Imag
 	return desc, nil
 }
 
-func readManifest(ctx context.Context, dgst digest.Digest, src runtime.ImageSource) ([]byte, error) {
+// readManifest reads what was added to a build already from the store.
+func (i *images) readManifest(ctx context.Context, dgst digest.Digest, src runtime.ImageSource) ([]byte, error) {
+	raw, err := content.ReadBlob(ctx, i.client.ContentStore(), v1.Descriptor{Digest: dgst})
+	if err == nil {
+		return raw, nil
+	}
+	if !errdefs.IsNotFound(err) {
+		return nil, fmt.Errorf("reading the manifest: %w", err)
+	}
 	r, err := src.Blob(ctx, dgst.String())
 	if err != nil {
 		return nil, fmt.Errorf("reading the manifest: %w", err)
 	}
 	defer r.Close()
-	raw, err := io.ReadAll(io.LimitReader(r, maxManifest))
-	if err != nil {
+	if raw, err = io.ReadAll(io.LimitReader(r, maxManifest)); err != nil {
 		return nil, fmt.Errorf("reading the manifest: %w", err)
 	}
 	if got := dgst.Algorithm().FromBytes(raw); got != dgst {
@@ -93,6 +100,9 @@ func (i *images) fetchAll(ctx context.Context, blobs []v1.Descriptor, src runtim
 // what it received, and takes nothing that differs.
 func (i *images) fetchBlob(ctx context.Context, d v1.Descriptor, src runtime.ImageSource, p *progress) error {
 	store := i.client.ContentStore()
+	if err := i.hold(ctx, "content", d.Digest.String()); err != nil {
+		return err
+	}
 	if _, err := store.Info(ctx, d.Digest); err == nil {
 		p.add(d.Size)
 		return nil

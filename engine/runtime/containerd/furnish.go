@@ -81,6 +81,9 @@ func (img *image) mappedLayers() []string {
 	for _, f := range img.homes {
 		all = append(append(all, f.dir), img.layers...)
 	}
+	if img.bare != nil {
+		all = append(all, img.layers...)
+	}
 	return all
 }
 

@@ -29,6 +29,7 @@ import (
 type gate struct {
 	root    string
 	lower   []string          // topmost first
+	layers  []string          // root, then lower
 	parents map[string]string // directory as named → where it is
 	written map[string]bool   // directories that entries were written into
 	own     map[string]bool   // directories with an entry of their own
@@ -39,7 +40,10 @@ type gate struct {
 }
 
 func newGate(root string, lower []string, limit *limiter) *gate {
-	return &gate{root: root, lower: lower, limit: limit, parents: map[string]string{}, written: map[string]bool{}, own: map[string]bool{}}
+	return &gate{
+		root: root, lower: lower, layers: append([]string{root}, lower...), limit: limit,
+		parents: map[string]string{}, written: map[string]bool{}, own: map[string]bool{},
+	}
 }
 
 // maxLinks is how many symlinks a path may lead through, as in the kernel.
@@ -195,51 +199,8 @@ func (g *gate) walk(dir, entry string) (string, error) {
 	return at, nil
 }
 
-// find looks a path up in this layer and then in those below, as the overlay will:
-// no link on the way is followed, and what a layer hides stays hidden.
-func (g *gate) find(name string) (os.FileInfo, string) {
-	for _, layer := range append([]string{g.root}, g.lower...) {
-		info, hides := lookUp(layer, name)
-		if info != nil {
-			return info, filepath.Join(layer, name)
-		}
-		if hides {
-			break
-		}
-	}
-	return nil, ""
-}
-
-// lookUp finds a path in one layer. hides says that the layers below have nothing to
-// say about it: something other than a directory stands in its way, it was removed,
-// or a directory above it begins anew here.
-func lookUp(layer, name string) (info os.FileInfo, hides bool) {
-	at := layer
-	steps := strings.Split(name, "/")
-	for n, step := range steps {
-		at = filepath.Join(at, step)
-		found, err := os.Lstat(at)
-		last := n == len(steps)-1
-		switch {
-		case err != nil:
-			return nil, hides
-		case found.Mode()&os.ModeCharDevice != 0 && isWhiteout(at):
-			return nil, true
-		case last:
-			return found, false
-		case !found.IsDir():
-			return nil, true
-		}
-		hides = hides || isOpaque(at)
-	}
-	return nil, hides
-}
-
-func isOpaque(dir string) bool {
-	var value [1]byte
-	n, err := unix.Lgetxattr(dir, "trusted.overlay.opaque", value[:])
-	return err == nil && n == 1 && value[0] == 'y'
-}
+// find looks a path up in this layer and then in those below.
+func (g *gate) find(name string) (os.FileInfo, string) { return findIn(g.layers, name) }
 
 // inside says whether a directory of this layer is one, and all above it are: only
 // then does its path lead to nowhere else.
@@ -249,11 +210,6 @@ func (g *gate) inside(dir string) bool {
 	}
 	info, _ := lookUp(g.root, dir)
 	return info != nil && info.IsDir()
-}
-
-func isWhiteout(name string) bool {
-	var st unix.Stat_t
-	return unix.Lstat(name, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0
 }
 
 // hardLink makes sure that a link's target is a file of the image, and in this

@@ -47,6 +47,7 @@ type image struct {
 	layers []string // directories as in the image, topmost first
 	mu     sync.Mutex
 	homes  map[string]furnished // by Spec.Home
+	bare   *furnished           // for bare containers, nil until there is one
 	names  map[string]bool      // what it was prepared as, in this process
 }
 
@@ -209,6 +210,7 @@ func (i *images) readJSON(ctx context.Context, d v1.Descriptor, into any) error 
 // importImage brings in what is missing, unpacks it and writes the record. The
 // lease keeps what has no record yet from the garbage collector.
 func (i *images) importImage(ctx context.Context, dgst digest.Digest, src runtime.ImageSource) (err error) {
+	_, leased := leases.FromContext(ctx) // of a build, and the build's to end
 	ctx, done, err := i.client.WithLease(ctx)
 	if err != nil {
 		return fmt.Errorf("taking a lease: %w", err)
@@ -221,12 +223,17 @@ func (i *images) importImage(ctx context.Context, dgst digest.Digest, src runtim
 	}
 	record := ctrimages.Image{Name: recordName(dgst), Target: desc}
 	if err := i.unpack(ctx, dgst, limitsOf(src), p); err != nil {
+		if leased {
+			return err
+		}
 		// What came is of no use: it is not kept for another try, as what a broken
 		// connection leaves is.
 		return errors.Join(err, i.sweep(context.WithoutCancel(ctx)))
 	}
-	if err := syncFS(i.rootfs.root); err != nil {
-		return err
+	if !leased { // a build does it once, at its end
+		if err := syncFS(i.rootfs.root); err != nil {
+			return err
+		}
 	}
 	if _, err := i.client.ImageService().Create(ctx, record); err != nil && !errdefs.IsAlreadyExists(err) {
 		return fmt.Errorf("recording the image: %w", err)
@@ -239,6 +246,19 @@ func limitsOf(src runtime.ImageSource) runtime.Limits {
 		return l.Limits()
 	}
 	return runtime.Limits{}
+}
+
+// hold takes something that is there, perhaps, into the lease: whoever brought it may
+// let go of it at any time. kind is "content" or that of a snapshot.
+func (i *images) hold(ctx context.Context, kind, id string) error {
+	lease, ok := leases.FromContext(ctx)
+	if !ok {
+		return nil
+	}
+	if err := i.client.LeasesService().AddResource(ctx, leases.Lease{ID: lease}, leases.Resource{Type: kind, ID: id}); err != nil {
+		return fmt.Errorf("holding %q: %w", id, err)
+	}
+	return nil
 }
 
 // sweep frees what nothing refers to, which this import's lease does until it is

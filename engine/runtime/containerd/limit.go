@@ -3,6 +3,7 @@ package containerd
 import (
 	"fmt"
 	"io"
+	"os"
 
 	"plumb/engine/runtime"
 )
@@ -47,65 +48,73 @@ func (l *limiter) allows(n int64) error {
 }
 
 // ahead reads and decompresses on a goroutine of its own, while what came before is
-// being written.
+// being written. It hands whole blocks over: a pipe, which wakes the other side for
+// each read, took as long as all the writing.
 type ahead struct {
-	*io.PipeReader
-	done chan struct{} // nothing is passed on any more
-	read chan struct{} // nothing is read any more
+	full chan []byte // closed at the end
+	free chan []byte
+	stop chan struct{}
+	part []byte // being read
+	rest []byte // of part
+	err  error  // of the reading, valid when full is closed
 }
 
 // aheadBlock is how much is read at a time.
 const aheadBlock = 512 << 10
 
 func readAhead(r io.Reader) *ahead {
-	blocks := make(chan []byte, 4)
-	free := make(chan []byte, 6)
-	for range cap(free) {
-		free <- make([]byte, aheadBlock)
+	a := &ahead{full: make(chan []byte, 4), free: make(chan []byte, 6), stop: make(chan struct{}), err: os.ErrClosed}
+	for range cap(a.free) {
+		a.free <- make([]byte, aheadBlock)
 	}
-	pr, pw := io.Pipe()
-	a := &ahead{pr, make(chan struct{}), make(chan struct{})}
-	stop := make(chan struct{})
-	failed := make(chan error, 1)
-	go func() { // reads
-		defer close(a.read)
-		defer close(blocks)
-		for {
-			var b []byte
-			select {
-			case b = <-free:
-			case <-stop:
-				return
-			}
-			n, err := io.ReadFull(r, b[:aheadBlock])
-			if n > 0 {
-				select {
-				case blocks <- b[:n]:
-				case <-stop:
-					return
-				}
-			}
-			if err != nil {
-				if err == io.EOF || err == io.ErrUnexpectedEOF && n > 0 && atEnd(r) {
-					err = io.EOF
-				}
-				failed <- err
-				return
-			}
+	go func() {
+		defer close(a.full)
+		for a.fill(r) {
 		}
-	}()
-	go func() { // passes on
-		defer close(a.done)
-		defer close(stop)
-		for b := range blocks {
-			if _, err := pw.Write(b); err != nil {
-				return // nobody reads any more
-			}
-			free <- b[:aheadBlock]
-		}
-		_ = pw.CloseWithError(<-failed)
 	}()
 	return a
+}
+
+// fill reads one block, and says whether there may be more.
+func (a *ahead) fill(r io.Reader) bool {
+	var b []byte
+	select {
+	case b = <-a.free:
+	case <-a.stop:
+		return false
+	}
+	n, err := io.ReadFull(r, b[:aheadBlock])
+	if n > 0 {
+		select {
+		case a.full <- b[:n]:
+		case <-a.stop:
+			return false
+		}
+	}
+	if err == nil {
+		return true
+	}
+	if a.err = err; err == io.ErrUnexpectedEOF && n > 0 && atEnd(r) {
+		a.err = io.EOF
+	}
+	return false
+}
+
+func (a *ahead) Read(p []byte) (int, error) {
+	for len(a.rest) == 0 {
+		if a.part != nil {
+			a.free <- a.part
+			a.part = nil
+		}
+		b, ok := <-a.full
+		if !ok {
+			return 0, a.err
+		}
+		a.part, a.rest = b, b
+	}
+	n := copy(p, a.rest)
+	a.rest = a.rest[n:]
+	return n, nil
 }
 
 // atEnd tells the end of the content from a compressed stream that was cut off:
@@ -116,10 +125,10 @@ func atEnd(r io.Reader) bool {
 	return n == 0 && err == io.EOF
 }
 
-// Close ends both goroutines and waits for them.
+// Close ends the reading and waits for it.
 func (a *ahead) Close() error {
-	err := a.PipeReader.Close()
-	<-a.done
-	<-a.read
-	return err
+	close(a.stop)
+	for range a.full {
+	}
+	return nil
 }

@@ -20,6 +20,8 @@ func check(s runtime.Spec) error {
 		return errors.New("its id must be of [a-z0-9-], at most 63")
 	case len(s.Args) == 0:
 		return errors.New("it has no command")
+	case s.Bare && (s.Network || s.Home != ""):
+		return errors.New("a bare one has no network and no home")
 	}
 	paths := []string{s.Dir, s.Home}
 	for _, m := range s.Mounts {

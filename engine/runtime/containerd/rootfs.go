@@ -120,9 +120,13 @@ func (r *rootfs) forget(layers []string) error {
 // overlay describes the root filesystem of the container id: scratch above
 // layers, topmost first, already mapped. It makes the scratch directories.
 // Devices among an image's files are not usable: /dev has what there is.
-func (r *rootfs) overlay(id string, layers []string) (mount.Mount, error) {
+//
+// With bare the scratch directory can be read afterwards: its files are whole and
+// where they seem to be. It is of use only while this process lives, so nothing in
+// it has to get to the disk: what packages do with fsync is most of their time.
+func (r *rootfs) overlay(id string, layers []string, bare bool) (mount.Mount, error) {
 	dir := r.scratchOf(id)
-	upper, work := filepath.Join(dir, "u"), filepath.Join(dir, "w")
+	upper, work := r.upperOf(id), filepath.Join(dir, "w")
 	for _, d := range []string{dir, upper, work} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return mount.Mount{}, fmt.Errorf("making the scratch layer of %q: %w", id, err)
@@ -132,17 +136,16 @@ func (r *rootfs) overlay(id string, layers []string) (mount.Mount, error) {
 	if err := copyAttributes(layers, ".", upper); err != nil {
 		return mount.Mount{}, fmt.Errorf("making the scratch layer of %q: %w", id, err)
 	}
-	return mount.Mount{
-		Type:   "overlay",
-		Source: "overlay",
-		Options: []string{
-			"nodev", "index=off",
-			"workdir=" + work, "upperdir=" + upper, "lowerdir=" + strings.Join(layers, ":"),
-		},
-	}, nil
+	options := []string{"nodev", "index=off"}
+	if bare {
+		options = append(options, "redirect_dir=off", "metacopy=off", "volatile")
+	}
+	options = append(options, "workdir="+work, "upperdir="+upper, "lowerdir="+strings.Join(layers, ":"))
+	return mount.Mount{Type: "overlay", Source: "overlay", Options: options}, nil
 }
 
 func (r *rootfs) scratchOf(id string) string { return filepath.Join(r.scratch, id) }
+func (r *rootfs) upperOf(id string) string   { return filepath.Join(r.scratchOf(id), "u") }
 
 // copyAttributes gives dir the owner and mode that name has in the first layer
 // that has it. A layer seen through its mapped mount shows mapped owners.

@@ -54,15 +54,11 @@ func (r *Runtime) process(s runtime.Spec, img *image, f furnished) *specs.Proces
 	for _, g := range f.user.Sgids {
 		u.AdditionalGids = append(u.AdditionalGids, uint32(g))
 	}
-	dir := s.Dir
-	if dir == "" {
-		dir = "/"
-	}
 	caps := capabilities()
 	return &specs.Process{
 		Args:            early.Shim(s.Args),
 		Env:             environment(s.Env, img.config.Env),
-		Cwd:             dir,
+		Cwd:             dirOf(s),
 		User:            u,
 		NoNewPrivileges: true,
 		Capabilities:    &specs.LinuxCapabilities{Bounding: caps, Permitted: caps, Effective: caps},
@@ -71,6 +67,13 @@ func (r *Runtime) process(s runtime.Spec, img *image, f furnished) *specs.Proces
 			{Type: "RLIMIT_NOFILE", Soft: min(65536, r.files), Hard: min(1048576, r.files)},
 		},
 	}
+}
+
+func dirOf(s runtime.Spec) string {
+	if s.Dir == "" {
+		return "/"
+	}
+	return s.Dir
 }
 
 // environment is the stage's, then what the image says of variables that the

@@ -82,6 +82,9 @@ func (i *images) unpackLayer(ctx context.Context, l layerToUnpack) (err error) {
 	turn, _ := i.unpacking.LoadOrStore(l.chain, new(sync.Mutex))
 	turn.(*sync.Mutex).Lock()
 	defer turn.(*sync.Mutex).Unlock()
+	if err := i.hold(ctx, "snapshots/"+snapshotter, l.chain); err != nil {
+		return err
+	}
 	s := i.client.SnapshotService(snapshotter)
 	if _, err := s.Stat(ctx, l.chain); err == nil {
 		l.p.add(l.desc.Size)
@@ -123,32 +126,44 @@ func (i *images) apply(ctx context.Context, mounts []mount.Mount, l layerToUnpac
 		return err
 	}
 	defer func() { err = errors.Join(err, ra.Close()) }()
-	plain, err := decompress(io.TeeReader(content.NewReader(ra), l.p), l.desc.MediaType)
+	plain, packed, err := decompress(io.TeeReader(content.NewReader(ra), l.p), l.desc.MediaType)
 	if err != nil {
 		return err
 	}
 	defer plain.Close()
 	limited := &limiter{r: plain, packed: l.desc.Size, max: orDefault(l.limits.Unpacked, defaultUnpacked), ratio: orDefault(l.limits.Ratio, defaultRatio)}
-	digester := digest.SHA256.Digester()
-	ahead := readAhead(io.TeeReader(limited, digester.Hash()))
-	defer ahead.Close()
-	g := newGate(upper, lower, limited)
-	opts := []archive.ApplyOpt{archive.WithFilter(g.check)}
-	if len(lower) > 0 {
-		opts = append(opts, archive.WithConvertWhiteout(archive.OverlayConvertWhiteout), archive.WithParents(lower))
+	// The content store has found the digest of a layer that is not compressed.
+	known := !packed && l.desc.Digest == l.diffID
+	digester, through := digest.SHA256.Digester(), io.Reader(limited)
+	if !known {
+		through = io.TeeReader(limited, digester.Hash())
 	}
-	if _, err := archive.Apply(ctx, upper, ahead, opts...); err != nil {
-		return inWords(err, upper)
+	if err := writeTree(ctx, newGate(upper, lower, limited), through); err != nil {
+		return err
+	}
+	if got := digester.Digest(); !known && got != l.diffID {
+		return refuse("its content has the digest %s, and the image's config says %s", got, l.diffID)
+	}
+	return nil
+}
+
+// writeTree unpacks a tar file behind a gate, and reads it to its very end.
+func writeTree(ctx context.Context, g *gate, r io.Reader) error {
+	ahead := readAhead(r)
+	defer ahead.Close()
+	opts := []archive.ApplyOpt{archive.WithFilter(g.check)}
+	if len(g.lower) > 0 {
+		opts = append(opts, archive.WithConvertWhiteout(archive.OverlayConvertWhiteout), archive.WithParents(g.lower))
+	}
+	if _, err := archive.Apply(ctx, g.root, ahead, opts...); err != nil {
+		return inWords(err, g.root)
 	}
 	if err := g.finish(); err != nil {
 		return err
 	}
 	// What is behind the tar's end belongs to the layer's digest, too.
 	if _, err := io.Copy(io.Discard, ahead); err != nil {
-		return inWords(err, upper)
-	}
-	if got := digester.Digest(); got != l.diffID {
-		return refuse("its content has the digest %s, and the image's config says %s", got, l.diffID)
+		return inWords(err, g.root)
 	}
 	return nil
 }
@@ -182,29 +197,30 @@ func directories(mounts []mount.Mount) (upper string, lower []string, err error)
 }
 
 // decompress goes by what the bytes say; the media type only tells what they should be.
-func decompress(r io.Reader, mediaType string) (io.ReadCloser, error) {
+// packed says whether they were compressed.
+func decompress(r io.Reader, mediaType string) (plain io.ReadCloser, packed bool, err error) {
 	b := bufio.NewReaderSize(r, 256<<10)
 	magic, err := b.Peek(4)
 	if err != nil && err != io.EOF {
-		return nil, err
+		return nil, false, err
 	}
 	switch {
 	case strings.HasPrefix(string(magic), "\x1f\x8b"):
 		z, err := gzip.NewReader(b)
 		if err != nil {
-			return nil, refuse("it is no readable gzip: %v", err)
+			return nil, true, refuse("it is no readable gzip: %v", err)
 		}
-		return z, nil
+		return z, true, nil
 	case string(magic) == "\x28\xb5\x2f\xfd":
 		z, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(128<<20))
 		if err != nil {
-			return nil, refuse("it is no readable zstd: %v", err)
+			return nil, true, refuse("it is no readable zstd: %v", err)
 		}
-		return z.IOReadCloser(), nil
+		return z.IOReadCloser(), true, nil
 	case strings.HasSuffix(mediaType, "gzip"), strings.HasSuffix(mediaType, "zstd"):
-		return nil, refuse("it is not compressed as its type %q says", mediaType)
+		return nil, false, refuse("it is not compressed as its type %q says", mediaType)
 	}
-	return io.NopCloser(b), nil
+	return io.NopCloser(b), false, nil
 }
 
 // inWords says of an error of the unpacking what it means, without the machine's

@@ -35,11 +35,13 @@ type Image struct {
 
 // File is one file of an image.
 type File struct {
-	Path     string
+	Path     string // that of a directory ends in a slash
 	Data     string
 	Mode     int64
 	UID, GID int
 	Device   bool // a character device, 1:3
+
+	Capability string // the attribute of that name
 }
 
 // ToolImage is the plain one.
@@ -255,6 +257,12 @@ func fileLayer(files []File, links []string) ([]byte, error) {
 
 func add(w *tar.Writer, f File) error {
 	h := &tar.Header{Typeflag: tar.TypeReg, Name: f.Path, Mode: f.Mode, Size: int64(len(f.Data)), Uid: f.UID, Gid: f.GID}
+	if strings.HasSuffix(f.Path, "/") {
+		h.Typeflag = tar.TypeDir
+	}
+	if f.Capability != "" {
+		h.PAXRecords = map[string]string{"SCHILY.xattr.security.capability": f.Capability}
+	}
 	if f.Device {
 		h.Typeflag, h.Devmajor, h.Devminor = tar.TypeChar, 1, 3
 	}

@@ -1,0 +1,62 @@
+package containerd
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// What the layers of an image show, before anything is mounted.
+
+// findIn looks a path up in layers, topmost first, as the overlay will: no link on the
+// way is followed, and what a layer hides stays hidden.
+func findIn(layers []string, name string) (os.FileInfo, string) {
+	for _, layer := range layers {
+		info, hides := lookUp(layer, name)
+		if info != nil {
+			return info, filepath.Join(layer, name)
+		}
+		if hides {
+			break
+		}
+	}
+	return nil, ""
+}
+
+// lookUp finds a path in one layer. hides says that the layers below have nothing to
+// say about it: something other than a directory stands in its way, it was removed,
+// or a directory above it begins anew here.
+func lookUp(layer, name string) (info os.FileInfo, hides bool) {
+	at := layer
+	steps := strings.Split(name, "/")
+	for n, step := range steps {
+		at = filepath.Join(at, step)
+		found, err := os.Lstat(at)
+		last := n == len(steps)-1
+		switch {
+		case err != nil:
+			return nil, hides
+		case found.Mode()&os.ModeCharDevice != 0 && isWhiteout(at):
+			return nil, true
+		case last:
+			return found, false
+		case !found.IsDir():
+			return nil, true
+		}
+		hides = hides || isOpaque(at)
+	}
+	return nil, hides
+}
+
+func isOpaque(dir string) bool {
+	var value [1]byte
+	n, err := unix.Lgetxattr(dir, "trusted.overlay.opaque", value[:])
+	return err == nil && n == 1 && value[0] == 'y'
+}
+
+func isWhiteout(name string) bool {
+	var st unix.Stat_t
+	return unix.Lstat(name, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0
+}
