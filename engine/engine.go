@@ -5,7 +5,8 @@
 //
 //	load.go      files ─▶ Pipeline, kept by the content of the files
 //	pins.go      images and sources from outside ─▶ digests, from the lock, the disk or a registry;
-//	             outside.go says how that is reached, remote.go brings data, lock.go writes the lock
+//	             outside.go says how that is reached, remote.go brings data, debian.go makes images
+//	             of packages, lock.go writes the lock
 //	session.go   Pipeline + digests + project ─▶ Planner: what Plan, Why and Run share
 //	run.go       Planner ─▶ sched; result.go records, summary.go tells, export.go exports
 //	attempt.go   one stage: sandbox.go, watch.go, capture.go, and again by retry.go
@@ -55,8 +56,10 @@ type Engine struct {
 	keys       keyLocks
 	live       liveRuns
 	background sync.WaitGroup // containers being deleted, caches being saved
-	commits    atomic.Int64   // records written so far: what a plan remembered may be out of date
-	sweeps     atomic.Int64   // collections so far: what was in the store may be gone
+	builds     turns          // images being made, by manifest
+	nextBuild  atomic.Int64
+	commits    atomic.Int64 // records written so far: what a plan remembered may be out of date
+	sweeps     atomic.Int64 // collections so far: what was in the store may be gone
 	ids        sync.Mutex
 	lastID     time.Time
 	overdueMu  sync.Mutex

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -124,7 +125,7 @@ func (e *Engine) GC(ctx context.Context, req GCRequest) (*GCDoc, error) {
 		return nil, fmt.Errorf("collecting garbage: %w", err)
 	}
 	if !req.DryRun {
-		if err := e.dropDownloads(); err != nil {
+		if err := errors.Join(e.dropDownloads(), e.dropDebs(req.KeepAge)); err != nil {
 			return nil, fmt.Errorf("collecting garbage: %w", err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"plumb/engine/event"
+	"plumb/engine/inventory"
 	"plumb/hcl"
 )
 
@@ -85,7 +86,7 @@ func (p *pinner) everything(ctx context.Context, pl *hcl.Pipeline, platforms []s
 // platformsOf are those for which an image is pinned.
 func (p *pinner) platformsOf(im *hcl.Image, more []string) []string {
 	all := []string{p.platformOf(im)}
-	if im.Platform == "" && im.Ref != "" { // what is on disk is for the platform that it is for
+	if im.Platform == "" && (im.Ref != "" || im.Debian != nil) { // what is on disk is for the platform that it is for
 		all = append(all, more...)
 		for _, have := range p.lock.Images {
 			if have.Name == im.Name {
@@ -159,10 +160,11 @@ func snapshotOf(l *hcl.Lock) *hcl.Lock {
 func comparePins(before, after *hcl.Lock) []Pin {
 	pins := []Pin{}
 	for _, now := range after.Images {
-		pin := Pin{Kind: "image", Name: now.Name, Platform: now.Platform, Change: PinAdded, From: now.Ref + now.Archive, New: now.Manifest, Detail: detailOf(now)}
+		pin := Pin{Kind: "image", Name: now.Name, Platform: now.Platform, Change: PinAdded, From: lockedFrom(now), New: now.Manifest, Detail: detailOf(now)}
 		if old := before.Image(now.Name, now.Platform); old != nil {
-			pin.Old, pin.Change = old.Manifest, changeOf(*old == now)
-			if from := old.Ref + old.Archive; from != pin.From {
+			pin.Old, pin.Change = old.Manifest, changeOf(old.Equal(now))
+			pin.Packages = comparePackages(old.Debian, now.Debian)
+			if from := lockedFrom(*old); from != pin.From {
 				pin.OldFrom = from
 			}
 		}
@@ -170,7 +172,7 @@ func comparePins(before, after *hcl.Lock) []Pin {
 	}
 	for _, old := range before.Images {
 		if after.Image(old.Name, old.Platform) == nil {
-			pins = append(pins, Pin{Kind: "image", Name: old.Name, Platform: old.Platform, Change: PinRemoved, From: old.Ref + old.Archive, Old: old.Manifest})
+			pins = append(pins, Pin{Kind: "image", Name: old.Name, Platform: old.Platform, Change: PinRemoved, From: lockedFrom(old), Old: old.Manifest})
 		}
 	}
 	for _, now := range after.Sources {
@@ -193,10 +195,39 @@ func comparePins(before, after *hcl.Lock) []Pin {
 }
 
 func detailOf(im hcl.LockedImage) string {
-	if im.Index != "" {
+	switch {
+	case im.Index != "":
 		return "index " + im.Index
+	case im.Debian != nil:
+		return fmt.Sprintf("%d packages", len(im.Debian.Pins))
 	}
 	return ""
+}
+
+// lockedFrom says where a pinned image comes from.
+func lockedFrom(im hcl.LockedImage) string {
+	if im.Debian != nil {
+		return fromDebian(im.Debian.Suite, im.Debian.Packages)
+	}
+	return im.Ref + im.Archive
+}
+
+// comparePackages lists what differs between two pins of an image; all, when it was
+// not pinned.
+func comparePackages(old, now *hcl.LockedDebian) []inventory.PackageChange {
+	list := func(d *hcl.LockedDebian) (all []inventory.Package) {
+		if d == nil {
+			return nil
+		}
+		for _, p := range d.Pins {
+			all = append(all, inventory.Package{Type: "deb", Name: p.Name, Version: p.Version, Architecture: p.Architecture})
+		}
+		return all
+	}
+	if now == nil {
+		return nil
+	}
+	return inventory.ComparePackages(list(old), list(now))
 }
 
 func changeOf(same bool) PinChange {

@@ -18,6 +18,7 @@ import (
 	"plumb/engine/image"
 	"plumb/engine/plan"
 	"plumb/engine/runtime"
+	"plumb/hcl"
 )
 
 // outside is how one request reaches what is not on this machine.
@@ -25,11 +26,12 @@ type outside struct {
 	registries *image.Registries
 	client     *fetch.Client
 	limits     runtime.Limits
+	debian     hcl.DebianConfig
 }
 
 func (e *Engine) outside(r Reach, offline bool, tell func(event.Event)) *outside {
 	getenv := func(name string) string { return r.Environ[name] }
-	o := &outside{limits: runtime.Limits{Unpacked: r.Config.Images.MaxUnpacked, Ratio: r.Config.Images.MaxRatio}}
+	o := &outside{debian: r.Config.Debian, limits: runtime.Limits{Unpacked: r.Config.Images.MaxUnpacked, Ratio: r.Config.Images.MaxRatio}}
 	o.registries = image.RegistriesFromEnv(getenv)
 	o.registries.Offline = offline
 	for _, h := range r.Config.Registries {
@@ -101,6 +103,11 @@ func (e *Engine) present(ctx context.Context, rt runtime.Runtime, pin *pinned) e
 		return &Error{
 			Kind: Machine, Message: fmt.Sprintf("image %q is for %s, and this machine runs %s", pin.name, pin.platform, machinePlatform()),
 			Hint: "leave platform out, run it on such a machine, or register an emulator for its programs (binfmt_misc)",
+		}
+	}
+	if made, ok := pin.source.(*debianImage); ok {
+		if err := made.ensure(ctx, e, rt); err != nil {
+			return err
 		}
 	}
 	if err := rt.Prepare(ctx, pin.source); err != nil {

@@ -21,6 +21,7 @@ import (
 // that comes from differs:
 //
 //	registry image, source by URL or OCI   the lock; what it lacks is looked up, when that is allowed
+//	Debian packages                        the lock; pinning makes the image
 //	archive                                the file itself, and the lock must agree when it has it
 //	toolbox                                this binary
 //
@@ -142,7 +143,7 @@ func (p *pinner) merge(ctx context.Context) (err error) {
 	}
 	for _, i := range p.found.Images {
 		have := lock.Image(i.Name, i.Platform)
-		if have != nil && have.Ref == i.Ref && have.Manifest != i.Manifest && !p.how.moving(i.Name) {
+		if have != nil && have.Ref == i.Ref && sameRequest(have.Debian, i.Debian) && have.Manifest != i.Manifest && !p.how.moving(i.Name) {
 			return fmt.Errorf("image %q was pinned to %s by somebody else at this moment; run again, which takes that pin", i.Name, have.Manifest)
 		}
 		lock.SetImage(i)
@@ -184,6 +185,8 @@ func (p *pinner) image(ctx context.Context, im *hcl.Image, platform string) (*pi
 		return p.toolbox(im, platform)
 	case im.Archive != "":
 		return p.archive(ctx, im, platform, have)
+	case im.Debian != nil:
+		return p.debian(ctx, im, platform, have)
 	case have != nil && !p.how.moving(im.Name):
 		return p.fromLock(ctx, im, have)
 	}
@@ -212,12 +215,15 @@ func (p *pinner) mayLookUp(kind, name, what string) error {
 
 // from says where an image comes from, as the pipeline has it.
 func from(im *hcl.Image) string {
+	if im.Debian != nil {
+		return fromDebian(im.Debian.Suite, im.Debian.Packages)
+	}
 	return im.Ref + im.Archive + im.Builtin
 }
 
 // fits says whether a pin is of what the pipeline asks for now.
 func fits(have *hcl.LockedImage, im *hcl.Image) bool {
-	return have.Ref == im.Ref && have.Archive == im.Archive
+	return have.Ref == im.Ref && have.Archive == im.Archive && fitsDebian(have.Debian, im.Debian)
 }
 
 func (p *pinner) fromLock(ctx context.Context, im *hcl.Image, have *hcl.LockedImage) (*pinned, error) {

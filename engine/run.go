@@ -120,6 +120,10 @@ func (r *run) execute(ctx context.Context) error {
 	defer r.letGo()
 	for name, pin := range r.s.images {
 		tell := throttled(r.emit)
+		if made, ok := pin.source.(*debianImage); ok {
+			made.build.tell = tell
+			continue
+		}
 		pin.source.onProgress(func(done, total int64) {
 			tell(event.Event{Type: event.Progress, Message: "image " + name, Done: done, Total: total})
 		})

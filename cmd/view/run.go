@@ -181,11 +181,19 @@ func (r *Run) dress(row string) string {
 
 func progressLine(what string, e event.Event) string {
 	if e.Total <= 0 {
-		return fmt.Sprintf("%s  %s", what, size(e.Done))
+		return fmt.Sprintf("%s  %s", what, amount(e, e.Done))
 	}
 	const cells = 24
 	full := int(min(e.Done, e.Total) * cells / e.Total)
-	return fmt.Sprintf("%s  [%s%s] %3d %%  %s", what, strings.Repeat("█", full), strings.Repeat("░", cells-full), 100*min(e.Done, e.Total)/e.Total, size(e.Total))
+	return fmt.Sprintf("%s  [%s%s] %3d %%  %s", what, strings.Repeat("█", full), strings.Repeat("░", cells-full), 100*min(e.Done, e.Total)/e.Total, amount(e, e.Total))
+}
+
+// amount is how much of long work there is, or is done.
+func amount(e event.Event, n int64) string {
+	if e.Unit == "" {
+		return size(n)
+	}
+	return fmt.Sprintf("%d %s", n, e.Unit)
 }
 
 // say prints a line that stays.
@@ -229,12 +237,12 @@ func (r *Run) progress(e event.Event) {
 	if e.Total > 0 && e.Done >= e.Total {
 		delete(r.work, e.Message)
 		if begun && !r.s.Live && !r.o.Quiet {
-			r.say(e.Message + "  " + size(e.Total) + "  there")
+			r.say(e.Message + "  " + amount(e, e.Total) + "  done")
 		}
 		return
 	}
 	if !begun && !r.s.Live && !r.o.Quiet { // nobody sees a bar: a line says that it takes a while
-		r.say(e.Message + "  " + size(max(e.Total, e.Done)))
+		r.say(e.Message + "  " + amount(e, max(e.Total, e.Done)))
 	}
 	r.work[e.Message] = e
 }

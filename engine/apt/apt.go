@@ -17,6 +17,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"plumb/engine/fetch"
 )
 
@@ -90,23 +92,49 @@ func (r Resolver) Resolve(ctx context.Context, req Request) (*Resolution, error)
 	}
 	x := newIndex(req.Architecture)
 	out := &Resolution{}
-	for _, s := range req.Sources {
-		rel, err := r.release(ctx, s, req)
-		if err != nil {
-			return nil, fmt.Errorf("reading suite %q of %s: %w", s.Suite, fetch.Display(s.URL), err)
+	// All are asked at once, and read in their order: of equal versions the first wins.
+	found := make([]suite, len(req.Sources))
+	g, gctx := errgroup.WithContext(ctx)
+	for i, s := range req.Sources {
+		g.Go(func() (err error) {
+			found[i], err = r.suite(gctx, s, req)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	for i, s := range req.Sources {
+		if found[i].date.After(out.Date) {
+			out.Date = found[i].date
 		}
-		if rel.date.After(out.Date) {
-			out.Date = rel.date
-		}
-		for _, component := range s.Components {
-			text, err := r.list(ctx, s, rel, component, req.Architecture)
-			if err != nil {
-				return nil, fmt.Errorf("reading the packages of suite %q, component %q, of %s: %w", s.Suite, component, fetch.Display(s.URL), err)
-			}
+		for _, text := range found[i].lists {
 			x.add(text, s)
 		}
 	}
 	var err error
 	out.Packages, err = x.resolve(req)
 	return out, err
+}
+
+// suite is what a source has: the lists of its components.
+type suite struct {
+	date  time.Time
+	lists []string
+}
+
+func (r Resolver) suite(ctx context.Context, s Source, req Request) (suite, error) {
+	rel, err := r.release(ctx, s, req)
+	if err != nil {
+		return suite{}, fmt.Errorf("reading suite %q of %s: %w", s.Suite, fetch.Display(s.URL), err)
+	}
+	out := suite{date: rel.date}
+	for _, component := range s.Components {
+		text, err := r.list(ctx, s, rel, component, req.Architecture)
+		if err != nil {
+			return out, fmt.Errorf("reading the packages of suite %q, component %q, of %s: %w", s.Suite, component, fetch.Display(s.URL), err)
+		}
+		out.lists = append(out.lists, text)
+	}
+	return out, nil
 }

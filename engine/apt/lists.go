@@ -12,9 +12,11 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
-	"github.com/ulikunitz/xz"
+	"github.com/mikelolasagasti/xz"
 
 	"plumb/engine/fetch"
 )
@@ -34,34 +36,62 @@ func (r Resolver) list(ctx context.Context, s Source, rel *release, component, a
 		return "", err
 	}
 	kept := filepath.Join(r.Cache, whole.sha256)
-	if b, err := os.ReadFile(kept); err == nil && digestOf(b) == whole.sha256 {
-		return string(b), nil
+	if text, err := keptList(kept, whole); err == nil {
+		return text, nil
 	}
 	if whole.size == 0 { // nothing to read, and mirrors may leave it out
 		return "", nil
 	}
-	b, err := r.download(ctx, s, rel, plain, whole)
+	text, err := r.download(ctx, s, rel, plain, whole)
 	if err != nil {
 		return "", err
 	}
-	if err := keep(kept, b); err != nil {
+	return text, keep(kept, text)
+}
+
+// keptList reads a list from the cache, which counts as using it.
+func keptList(name string, want listed) (_ string, err error) {
+	f, err := os.Open(name)
+	if err != nil {
 		return "", err
 	}
-	return string(b), nil
+	defer func() { err = errors.Join(err, f.Close()) }()
+	text, err := readText(f, want)
+	if err == nil {
+		now := time.Now()
+		_ = os.Chtimes(name, now, now) // it is only collected earlier
+	}
+	return text, err
 }
 
-func digestOf(b []byte) string {
-	h := sha256.Sum256(b)
-	return hex.EncodeToString(h[:])
+// readText reads a list that should be of this size and digest. It is held once:
+// Debian's has fifty megabytes.
+func readText(in io.Reader, want listed) (string, error) {
+	if want.size > maxList {
+		return "", fmt.Errorf("its list has %d bytes", want.size)
+	}
+	h := sha256.New()
+	var text strings.Builder
+	text.Grow(int(want.size))
+	n, err := io.Copy(io.MultiWriter(&text, h), io.LimitReader(in, want.size+1))
+	if err != nil {
+		return "", err
+	}
+	if n != want.size || hex.EncodeToString(h.Sum(nil)) != want.sha256 {
+		return "", errOtherList
+	}
+	return text.String(), nil
 }
+
+var errOtherList = errors.New("its list decompresses to something else than its release vouches for")
 
 // keep puts a list into the cache, at once or not at all.
-func keep(name string, b []byte) error {
+func keep(name string, text string) error {
 	f, err := os.CreateTemp(filepath.Dir(name), "list-*")
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(b)
+	_, err = f.WriteString(text)
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = os.Rename(f.Name(), name)
 	}
@@ -75,26 +105,26 @@ func keep(name string, b []byte) error {
 // name forms that not every mirror has.
 var forms = []string{".gz", ".xz", ""}
 
-func (r Resolver) download(ctx context.Context, s Source, rel *release, plain string, whole listed) ([]byte, error) {
+func (r Resolver) download(ctx context.Context, s Source, rel *release, plain string, whole listed) (string, error) {
 	var last error
 	for _, form := range forms {
 		from, ok := rel.files[plain+form]
 		if !ok {
 			continue
 		}
-		b, err := r.downloadForm(ctx, s, rel, plain+form, whole)
+		text, err := r.downloadForm(ctx, s, rel, plain+form, whole)
 		if fetch.Status(err) != http.StatusNotFound {
-			return b, err
+			return text, err
 		}
 		last = fmt.Errorf("%w (%s)", err, from.sha256)
 	}
 	if last == nil {
 		last = errors.New("its release names no list that can be read here")
 	}
-	return nil, last
+	return "", last
 }
 
-func (r Resolver) downloadForm(ctx context.Context, s Source, rel *release, name string, whole listed) (_ []byte, err error) {
+func (r Resolver) downloadForm(ctx context.Context, s Source, rel *release, name string, whole listed) (_ string, err error) {
 	from := rel.files[name]
 	part := filepath.Join(r.Cache, "download-"+from.sha256)
 	defer func() { err = errors.Join(err, ignoreMissing(os.Remove(part))) }()
@@ -110,10 +140,10 @@ func (r Resolver) downloadForm(ctx context.Context, s Source, rel *release, name
 		}
 	}
 	if fetch.IsMismatch(err) {
-		return nil, fmt.Errorf("%w: the mirror's list is not the one that its release vouches for; it may be being updated, try again", err)
+		return "", fmt.Errorf("%w: the mirror's list is not the one that its release vouches for; it may be being updated, try again", err)
 	}
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	return unpackList(part, path.Ext(name), whole)
 }
@@ -125,10 +155,10 @@ func ignoreMissing(err error) error {
 	return err
 }
 
-func unpackList(name, form string, want listed) (_ []byte, err error) {
+func unpackList(name, form string, want listed) (_ string, err error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	var in io.Reader = f
@@ -136,21 +166,14 @@ func unpackList(name, form string, want listed) (_ []byte, err error) {
 	case ".gz":
 		in, err = gzip.NewReader(f)
 	case ".xz":
-		in, err = xz.NewReader(bufio.NewReader(f))
+		in, err = xz.NewReader(bufio.NewReader(f), xz.DefaultDictMax)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("decompressing its list: %w", err)
+		return "", fmt.Errorf("decompressing its list: %w", err)
 	}
-	if want.size > maxList {
-		return nil, fmt.Errorf("its list has %d bytes", want.size)
+	text, err := readText(in, want)
+	if err != nil && !errors.Is(err, errOtherList) {
+		err = fmt.Errorf("decompressing its list: %w", err)
 	}
-	b := make([]byte, want.size)
-	if _, err := io.ReadFull(in, b); err != nil {
-		return nil, fmt.Errorf("decompressing its list: %w", err)
-	}
-	var more [1]byte
-	if n, _ := in.Read(more[:]); n > 0 || digestOf(b) != want.sha256 {
-		return nil, errors.New("its list decompresses to something else than its release vouches for")
-	}
-	return b, nil
+	return text, err
 }

@@ -57,6 +57,7 @@ type Event struct {
 	Changed  bool           `json:"changed,omitempty"` // exported: the file was written, not found equal
 	Done     int64          `json:"done,omitempty"`
 	Total    int64          `json:"total,omitempty"`
+	Unit     string         `json:"unit,omitempty"` // progress: of what Done and Total are counts, "" for bytes
 	Memory   int64          `json:"memory,omitempty"`
 	Attempt  *store.Attempt `json:"attempt,omitempty"`
 	Number   int            `json:"number,omitempty"` // of an attempt, from 1
