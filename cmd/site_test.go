@@ -36,6 +36,7 @@ type site struct {
 	image string
 	root  string // projects live here
 	env   []string
+	limit time.Duration // of a plumb, 0 for twice the patience
 }
 
 // patience is how long a test waits for what must come, on a machine that does
@@ -46,6 +47,12 @@ const patience = 30 * time.Second
 func newSite(t *testing.T) *site {
 	t.Helper()
 	t.Parallel()
+	return makeSite(t)
+}
+
+// makeSite makes one of several that a test has.
+func makeSite(t *testing.T) *site {
+	t.Helper()
 	exe, err := exec.LookPath("plumb")
 	if err != nil {
 		t.Fatal(err)
@@ -82,6 +89,7 @@ func (s *site) project(name, pipeline string) string {
 // process is a plumb under way.
 type process struct {
 	t        *testing.T
+	limit    time.Duration
 	cmd      *exec.Cmd
 	out, err lineBuffer
 	ended    chan struct{}
@@ -106,7 +114,7 @@ func (s *site) startExe(exe, dir string, args ...string) *process {
 	if dir == "" {
 		dir = s.root
 	}
-	p := &process{t: s.t, cmd: exec.Command(exe, append([]string{"--store", s.store}, args...)...), ended: make(chan struct{})}
+	p := &process{t: s.t, limit: s.limit, cmd: exec.Command(exe, append([]string{"--store", s.store}, args...)...), ended: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Env = dir, s.env
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.err
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -125,9 +133,13 @@ func (s *site) startExe(exe, dir string, args ...string) *process {
 
 func (p *process) wait() result {
 	p.t.Helper()
+	limit := p.limit
+	if limit == 0 {
+		limit = 2 * patience
+	}
 	select {
 	case <-p.ended:
-	case <-time.After(2 * patience):
+	case <-time.After(limit):
 		p.signal(syscall.SIGKILL)
 		<-p.ended
 		p.t.Fatalf("plumb %q does not end:\n%s\n%s", p.cmd.Args[1:], p.out.String(), p.err.String())

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -36,7 +37,8 @@ func (e *Error) Error() string {
 	return e.Message
 }
 
-// AsError gives err as an Error. What nobody classified is the machine's fault.
+// AsError gives err as an Error. What nobody classified is the machine's fault, but
+// for what ended because the user stopped it.
 func AsError(err error) *Error {
 	var e *Error
 	if errors.As(err, &e) {
@@ -45,6 +47,9 @@ func AsError(err error) *Error {
 	var diags hcl.Diagnostics
 	if errors.As(err, &diags) {
 		return &Error{Kind: Invalid, Diagnostics: diags}
+	}
+	if errors.Is(err, context.Canceled) {
+		return &Error{Kind: Interrupted, Message: "canceled"}
 	}
 	return &Error{Kind: Machine, Message: err.Error()}
 }

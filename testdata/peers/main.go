@@ -12,6 +12,7 @@
 //	many      1,000 independent containers: runc run, as many at once as there are cores
 //	capture   a large output, from the end of its command to its record: cp, sha256sum, SHA-256 in Go
 //	images    a large image, imported and pulled: ctr images import; skopeo copy and umoci unpack
+//	debian    images of Debian packages, from this machine's own mirror: mmdebstrap
 //	memory    resident memory of the idle agent, and the peak of planning the largest graph
 //
 // A shared machine is noisy, and what it does in one minute says little about the
@@ -73,7 +74,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f := flag.NewFlagSet("peers", flag.ContinueOnError)
 	f.SetOutput(stderr)
 	f.IntVar(&o.rounds, "n", 7, "rounds of what takes about a second")
-	f.IntVar(&o.long, "long", 3, "rounds of what takes about a minute: many, capture")
+	f.IntVar(&o.long, "long", 3, "rounds of what takes about a minute: many, capture, images, debian")
 	f.IntVar(&o.single, "single", 40, "rounds of one trivial container")
 	f.IntVar(&o.count, "count", 1000, "containers in many")
 	f.Int64Var(&o.bytes, "bytes", 2<<30, "size of the output in capture, a multiple of 1 MiB")
@@ -132,6 +133,7 @@ func sections() []section {
 		{"many", (*bench).many},
 		{"capture", (*bench).capture},
 		{"images", (*bench).images},
+		{"debian", (*bench).debian},
 		{"memory", (*bench).memory},
 	}
 }

@@ -1,0 +1,135 @@
+package cmd
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"plumb/engine/apt"
+	"plumb/hcl"
+)
+
+// TestWine is the README's first command, with a real Python in an image of the
+// machine's own mirror: the same lock, image and model in two directories, in two
+// stores and in two environments.
+func TestWine(t *testing.T) {
+	if all, err := apt.MachineSources("/"); err != nil || len(apt.ForSuite(all, "bookworm")) == 0 {
+		t.Skip("this machine has no apt sources for bookworm")
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("containers need root")
+	}
+	t.Parallel()
+	one, other := newWine(t, "one"), newWine(t, "other")
+	committed := one.lock()
+	first := one.plumb(one.dir, "run")
+	if first.code == exitMachine && strings.Contains(first.err, "has left the mirror") {
+		// A security fix has come: the example's own lock is a commit away.
+		t.Logf("the lock of the example is old: %s", first.err)
+		one.must("lock", "--update", "python")
+		committed = nil
+		first = one.plumb(one.dir, "run")
+	}
+	if first.code != 0 || !strings.Contains(first.err, "succeeded: 3 ran") {
+		t.Fatalf("plumb run: %v", first)
+	}
+	if again := one.must("run"); !strings.Contains(again, "nothing to do: 3 stages unchanged") {
+		t.Errorf("the second run: %s", again)
+	}
+	if committed != nil && !bytes.Equal(committed, one.lock()) {
+		t.Error("the run changed the lock")
+	}
+
+	// Elsewhere, pinned anew, by someone with other habits.
+	other.env = append(other.env, "TZ=Pacific/Auckland", "LANG=tr_TR.UTF-8", "PYTHONHASHSEED=7", "SOURCE_DATE_EPOCH=1", "USER=other")
+	if err := os.Remove(filepath.Join(other.dir, hcl.LockFile)); err != nil {
+		t.Fatal(err)
+	}
+	other.must("lock")
+	if committed == nil || samePins(t, committed, other.lock()) {
+		if a, b := one.lock(), other.lock(); !bytes.Equal(a, b) {
+			t.Errorf("two locks of the same packages:\n%s\n%s", a, b)
+		}
+	} else {
+		t.Log("the mirror has other packages by now than the example's lock; locks are not compared")
+	}
+	other.must("run")
+	a, b := one.model(), other.model()
+	if a != b {
+		t.Errorf("the model is %s in one store and %s in another", a, b)
+	}
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(readme, []byte(a)) {
+		t.Errorf("the model is %s, and the README does not say so", a)
+	}
+}
+
+// wine is a copy of the example in a place of its own.
+type wine struct {
+	*site
+	dir string
+}
+
+func newWine(t *testing.T, name string) wine {
+	t.Helper()
+	s := makeSite(t)
+	s.limit = 10 * time.Minute // a real image, on a machine that does other things besides
+	w := wine{s, filepath.Join(s.root, name)}
+	if err := os.CopyFS(w.dir, os.DirFS("../examples/wine")); err != nil {
+		t.Fatal(err)
+	}
+	for _, made := range []string{"models", "report.txt"} { // by whoever tried the example before
+		if err := os.RemoveAll(filepath.Join(w.dir, made)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return w
+}
+
+func (w wine) must(args ...string) string {
+	w.t.Helper()
+	r := w.plumb(w.dir, args...)
+	if r.code != 0 {
+		w.t.Fatalf("plumb %v: %v", args, r)
+	}
+	return r.err + r.out
+}
+
+func (w wine) lock() []byte {
+	w.t.Helper()
+	b, err := os.ReadFile(filepath.Join(w.dir, hcl.LockFile))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return b
+}
+
+// model is the digest of the model that the newest run made.
+func (w wine) model() string {
+	w.t.Helper()
+	var doc struct{ Digest string }
+	if err := json.Unmarshal([]byte(w.plumb(w.dir, "--json", "get", "train.model", "-o", filepath.Join(w.root, "model")).out), &doc); err != nil {
+		w.t.Fatal(err)
+	}
+	return doc.Digest
+}
+
+var packageLine = regexp.MustCompile(`(?m)^package .*$`)
+
+// samePins says whether two locks are of the same packages.
+func samePins(t *testing.T, a, b []byte) bool {
+	t.Helper()
+	pins := func(lock []byte) string { return strings.Join(packageLine.FindAllString(string(lock), -1), "\n") }
+	if pins(a) == "" {
+		t.Error("the lock has no packages")
+	}
+	return pins(a) == pins(b)
+}
