@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -125,7 +126,7 @@ func (p *pinner) resolveDebian(ctx context.Context, im *hcl.Image, platform stri
 	pin.Layers = layers.names
 	for _, pkg := range res.Packages {
 		pin.Pins = append(pin.Pins, hcl.LockedPackage{
-			Name: pkg.Name, Version: pkg.Version, Architecture: pkg.Architecture, Suite: pkg.Source.Suite, Path: pkg.Path,
+			Name: pkg.Name, Version: pkg.Version, Architecture: pkg.Architecture, Suite: pkg.Source.Suite, Path: path.Clean(pkg.Path),
 			Size: pkg.Size, SHA256: "sha256:" + pkg.SHA256, Layer: layers.of(pkg),
 		})
 	}
@@ -157,9 +158,9 @@ func (p *pinner) debianSources(d *hcl.Debian) ([]apt.Source, error) {
 	if named {
 		return all, nil
 	}
-	where := "the debian block of " + "plumb's configuration"
+	where := "plumb's configuration has none"
 	if len(mirrors) == 0 {
-		where = "this machine's apt sources"
+		where = "neither plumb's configuration nor this machine's apt sources have one"
 		var err error
 		if all, err = apt.MachineSources("/"); err != nil {
 			return nil, fmt.Errorf("reading this machine's apt sources: %w", err)
@@ -173,7 +174,7 @@ func (p *pinner) debianSources(d *hcl.Debian) ([]apt.Source, error) {
 	}
 	if len(all) == 0 {
 		return nil, &Error{
-			Kind: Machine, Message: fmt.Sprintf("there is no mirror for the suite %q: the image names none, and %s have none", d.Suite, where),
+			Kind: Machine, Message: fmt.Sprintf("there is no mirror for the suite %q: the image names none, and %s", d.Suite, where),
 			Hint: "set mirror = \"https://…/debian\" in the image, or mirrors in the debian block of plumb's configuration",
 		}
 	}

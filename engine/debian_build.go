@@ -41,6 +41,7 @@ type debianImage struct {
 	build debianBuild
 	mu    sync.Mutex
 	made  bool
+	err   error // why it cannot be made: stages that want it are not to try again
 }
 
 // Manifest is the digest that the lock has.
@@ -62,8 +63,8 @@ func (d *debianImage) onProgress(func(done, total int64)) {} // it tells more th
 func (d *debianImage) ensure(ctx context.Context, e *Engine, rt runtime.Runtime) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.made {
-		return nil
+	if d.made || d.err != nil {
+		return d.err
 	}
 	kept, ok := rt.(runtime.Images)
 	if !ok {
@@ -77,18 +78,14 @@ func (d *debianImage) ensure(ctx context.Context, e *Engine, rt runtime.Runtime)
 	defer release()
 	has, err := kept.Has(ctx, d.Manifest())
 	if err == nil && !has {
-		_, err = e.buildDebian(ctx, d.build)
-		err = debianErrorOrNil(d.build.image, err)
+		if _, err = e.buildDebian(ctx, d.build); err != nil {
+			err = debianError(d.build.image, err)
+		}
 	}
-	d.made = err == nil
+	if d.made = err == nil; err != nil && ctx.Err() == nil {
+		d.err = err
+	}
 	return err
-}
-
-func debianErrorOrNil(im *hcl.Image, err error) error {
-	if err == nil {
-		return nil
-	}
-	return debianError(im, err)
 }
 
 var errNoBuilder = &Error{

@@ -122,15 +122,15 @@ func (e *Engine) debFile(p hcl.LockedPackage) string {
 func (b debianBuild) mirrors(e *Engine) ([]apt.Source, error) {
 	p := &pinner{e: e, dir: b.dir, out: b.out}
 	all, err := p.debianSources(b.image.Debian)
-	if err != nil {
-		return nil, err
-	}
 	for _, url := range []string{b.image.Debian.Snapshot, b.out.debian.Snapshot} {
 		if url != "" {
 			all = append(all, apt.Source{URL: strings.TrimRight(url, "/")})
 		}
 	}
-	return all, nil
+	if len(all) > 0 {
+		return all, nil // a snapshot is enough for what is pinned
+	}
+	return nil, err
 }
 
 func (e *Engine) downloadDeb(ctx context.Context, client *fetch.Client, from []apt.Source, b debianBuild, p hcl.LockedPackage, tell func(done, total int64)) error {
@@ -139,8 +139,7 @@ func (e *Engine) downloadDeb(ctx context.Context, client *fetch.Client, from []a
 		return err
 	}
 	var asked []string
-	own := func(s apt.Source) bool { return s.Suite == p.Suite }
-	for _, s := range slices.Concat(slices.Collect(where(from, own)), slices.Collect(where(from, func(s apt.Source) bool { return !own(s) }))) {
+	for _, s := range ownFirst(from, p.Suite) {
 		url := s.URL + "/" + p.Path
 		if slices.Contains(asked, url) {
 			continue
@@ -166,14 +165,17 @@ func (e *Engine) downloadDeb(ctx context.Context, client *fetch.Client, from []a
 	}
 }
 
-func where[T any](all []T, ok func(T) bool) func(yield func(T) bool) {
-	return func(yield func(T) bool) {
-		for _, v := range all {
-			if ok(v) && !yield(v) {
-				return
-			}
+// ownFirst puts the mirrors of a suite before the others.
+func ownFirst(all []apt.Source, suite string) []apt.Source {
+	rank := func(s apt.Source) int {
+		if s.Suite == suite {
+			return 0
 		}
+		return 1
 	}
+	sorted := slices.Clone(all)
+	slices.SortStableFunc(sorted, func(a, b apt.Source) int { return rank(a) - rank(b) })
+	return sorted
 }
 
 func ignoreMissing(err error) error {

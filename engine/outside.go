@@ -149,8 +149,8 @@ func (s *session) presentOffline(ctx context.Context, e *Engine) error {
 	}
 	var missing []string
 	for name, pin := range s.images {
-		found, ok := pin.source.(*foundImage)
-		if !needed[name] || !ok || !found.remote {
+		what, ok := e.fromOutside(pin.source)
+		if !needed[name] || !ok {
 			continue
 		}
 		rt, err := e.runtime.get(ctx, e.cfg.NewRuntime)
@@ -166,7 +166,7 @@ func (s *session) presentOffline(ctx context.Context, e *Engine) error {
 			return err
 		}
 		if !has {
-			missing = append(missing, fmt.Sprintf("image %q (%s)", name, found.name))
+			missing = append(missing, fmt.Sprintf("image %q (%s)", name, what))
 		}
 	}
 	for _, r := range s.read() {
@@ -182,6 +182,19 @@ func (s *session) presentOffline(ctx context.Context, e *Engine) error {
 		Kind: Machine, Message: "not in the store, and --offline allows no download: " + strings.Join(missing, ", "),
 		Hint: "run once without --offline",
 	}
+}
+
+// fromOutside says whether an image that is not there has to be brought from a
+// network, and what that is.
+func (e *Engine) fromOutside(s supplier) (what string, ok bool) {
+	switch s := s.(type) {
+	case *foundImage:
+		return s.name, s.remote
+	case *debianImage:
+		lacks := slices.ContainsFunc(s.build.pin.Debian.Pins, func(p hcl.LockedPackage) bool { return !e.hasDeb(p) })
+		return s.Name(), lacks
+	}
+	return "", false
 }
 
 // throttled passes on at most ten events of progress a second for each thing, and

@@ -84,21 +84,27 @@ func (b *bench) fromNothing(name string, project func(fresh bool) (string, error
 	}}
 }
 
-// fromPackages is plumb with its lock and the packages it has downloaded, the image
-// itself having been removed.
+// fromPackages is plumb with its lock and the packages that it downloaded in round 0,
+// in a store that has nothing else.
 func (b *bench) fromPackages(name string, project func(fresh bool) (string, error)) contender {
+	store := func(dir string, round int) string { return b.path("stores", fmt.Sprintf("%s-%d", filepath.Base(dir), round)) }
 	return contender{name, func(ctx context.Context, round int) error {
 		dir, err := project(false)
 		if err == nil && round > 0 {
-			_, err = output(b.plumb.command(ctx, dir, "image", "rm", "deb"))
+			err = os.CopyFS(filepath.Join(store(dir, round), "downloads"), os.DirFS(filepath.Join(store(dir, 0), "downloads")))
 		}
 		return errors.Join(err, synced(ctx, round))
-	}, func(ctx context.Context, _ int) (time.Duration, error) {
+	}, func(ctx context.Context, round int) (time.Duration, error) {
 		dir, err := project(false)
 		if err != nil {
 			return 0, err
 		}
-		return b.plumb.run(ctx, dir, "--force", "first")
+		p := plumb{exe: b.plumb.exe, home: store(dir, round)}
+		took, err := p.run(ctx, dir)
+		if err == nil {
+			err = p.did(ctx, dir, 1, 0)
+		}
+		return took, errors.Join(err, p.stop(ctx))
 	}}
 }
 
