@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"path"
@@ -43,10 +44,12 @@ func (r Resolver) list(ctx context.Context, s Source, rel *release, component, a
 		return "", nil
 	}
 	text, err := r.download(ctx, s, rel, plain, whole)
-	if err != nil {
-		return "", err
+	if errors.Is(err, fs.ErrNotExist) {
+		// Who wanted the same list at the same time, from another mirror or in another
+		// run, was quicker, and has kept it.
+		return keptList(kept, whole)
 	}
-	return text, keep(kept, text)
+	return text, err
 }
 
 // keptList reads a list from the cache, which counts as using it.
@@ -145,7 +148,11 @@ func (r Resolver) downloadForm(ctx context.Context, s Source, rel *release, name
 	if err != nil {
 		return "", err
 	}
-	return unpackList(part, path.Ext(name), whole)
+	text, err := unpackList(part, path.Ext(name), whole)
+	if err != nil {
+		return "", err
+	}
+	return text, keep(filepath.Join(r.Cache, whole.sha256), text) // before its download is removed, see list
 }
 
 func ignoreMissing(err error) error {

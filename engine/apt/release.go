@@ -82,13 +82,26 @@ func keyring(s Source, req Request) (openpgp.EntityList, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading a keyring: %w", err)
 		}
-		read := openpgp.ReadKeyRing
-		if bytes.Contains(b, []byte("-----BEGIN PGP")) {
-			read = openpgp.ReadArmoredKeyRing
-		}
-		keys, err := read(bytes.NewReader(b))
+		keys, err := readKeys(b)
 		if err != nil {
 			return nil, fmt.Errorf("reading the keyring %q: %w", name, err)
+		}
+		all = append(all, keys...)
+	}
+	return all, nil
+}
+
+// readKeys reads a keyring. One that is armored may be several, one behind the other,
+// as `cat` makes it.
+func readKeys(b []byte) (all openpgp.EntityList, err error) {
+	begin := []byte("-----BEGIN PGP")
+	if !bytes.Contains(b, begin) {
+		return openpgp.ReadKeyRing(bytes.NewReader(b))
+	}
+	for _, block := range bytes.Split(b, begin)[1:] {
+		keys, err := openpgp.ReadArmoredKeyRing(io.MultiReader(bytes.NewReader(begin), bytes.NewReader(block)))
+		if err != nil {
+			return nil, err
 		}
 		all = append(all, keys...)
 	}

@@ -103,7 +103,7 @@ func (a *Assembly) inOrder() []*unpacked {
 var ofTheRun = regexp.MustCompile(`^(` + strings.Join([]string{
 	`(tmp|run|dev|proc|sys|var/tmp|var/log|var/cache/man|var/cache/fontconfig|root/\.cache)/.+`,
 	`var/cache/ldconfig/aux-cache`, `var/cache/debconf/.*-old`, `var/cache/apt/.*\.bin`,
-	`var/lib/dpkg/(lock.*|triggers/Lock|updates/.*|.*-old)`, `var/lib/(shells\.state|systemd/random-seed|dbus/machine-id)`,
+	`var/lib/dpkg/(lock.*|triggers/Lock|updates/.*|.*-old)`, `var/lib/(systemd/random-seed|dbus/machine-id)`,
 	`etc/(passwd|group|shadow|gshadow|subuid|subgid)-`, `etc/(\.pwd\.lock|machine-id|\.updated|mtab)`, `var/\.updated`,
 	`usr/sbin/policy-rc\.d`,
 	`etc/ssh/ssh_host_.*_key(\.pub)?`, `etc/ssl/(private|certs)/ssl-cert-snakeoil\.(key|pem)`, // secrets, of nobody
@@ -185,25 +185,39 @@ func (c *Configured) Close() error {
 var (
 	failedPreinst = regexp.MustCompile(`(?m)^plumb: the preinst script of (\S+) ended with status (\d+)$`)
 	failedPackage = regexp.MustCompile(`(?m)^dpkg: error processing package (\S+) \(`)
+	failedAtAll   = regexp.MustCompile(`(?m)^Errors were encountered while processing:\n (\S+)$`)
 )
 
 // ConfigureError says which package could not be configured, and what was printed.
 type ConfigureError struct {
 	Package string // "" when dpkg did not say
-	Output  string // the end of it
+	Output  string // the end of it, or up to where the package failed
 	Code    int
 }
 
-// NewConfigureError reads dpkg's output.
+// NewConfigureError reads dpkg's output, of which the beginning may be missing. dpkg
+// goes on with other packages after one has failed, and names it again at the end.
 func NewConfigureError(output string, code int) *ConfigureError {
-	e := &ConfigureError{Output: tail(output), Code: code}
-	for _, find := range []*regexp.Regexp{failedPreinst, failedPackage} {
-		if m := find.FindStringSubmatch(output); m != nil {
-			e.Package, _, _ = strings.Cut(m[1], ":")
-			return e
+	for _, find := range []*regexp.Regexp{failedPreinst, failedPackage, failedAtAll} {
+		if m := find.FindStringSubmatchIndex(output); m != nil {
+			name, _, _ := strings.Cut(output[m[2]:m[3]], ":")
+			return &ConfigureError{Package: name, Output: tail(output[:endOf(output, m[1])]), Code: code}
 		}
 	}
-	return e
+	return &ConfigureError{Output: tail(output), Code: code}
+}
+
+// endOf is the end of the line at a place, and of the indented ones that go on with it.
+func endOf(output string, at int) int {
+	for {
+		n := strings.IndexByte(output[at:], '\n')
+		if n < 0 {
+			return len(output)
+		}
+		if at += n + 1; !strings.HasPrefix(output[at:], " ") {
+			return at
+		}
+	}
 }
 
 func (e *ConfigureError) Error() string {
@@ -211,7 +225,7 @@ func (e *ConfigureError) Error() string {
 	if e.Package != "" {
 		what = fmt.Sprintf("configuring package %q failed", e.Package)
 	}
-	return fmt.Sprintf("%s (exit status %d); this is what was printed last:\n%s", what, e.Code, e.Output)
+	return fmt.Sprintf("%s (exit status %d); this is what was printed:\n%s", what, e.Code, e.Output)
 }
 
 // tail is the last lines.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -69,7 +70,7 @@ func (a *Assembly) database() ([]dbFile, error) {
 		base := at("info/" + u.inDatabase())
 		files = append(files, dbFile{name: base + ".list", text: strings.Join(u.list, "\n") + "\n"})
 		for _, c := range u.control {
-			if c.name == "control" {
+			if c.name == "control" || c.name == "list" { // which are of dpkg's own making
 				continue
 			}
 			files = append(files, dbFile{name: base + "." + c.name, text: string(c.data), mode: c.mode})
@@ -125,6 +126,10 @@ func (u *unpacked) stanza() string {
 	return b.String() + "\n"
 }
 
+// triggerName is as that of a package: the files beside those of the names in capital
+// letters are dpkg's own.
+var triggerName = regexp.MustCompile(`^[a-z0-9][A-Za-z0-9+._-]*$`)
+
 // triggers notes what a package waits for. What it activates is of no account: all
 // who wait will be configured.
 func (u *unpacked) triggers(text string, waits map[string][]string) error {
@@ -134,7 +139,7 @@ func (u *unpacked) triggers(text string, waits map[string][]string) error {
 		if len(words) == 0 {
 			continue
 		}
-		if len(words) != 2 || !strings.HasPrefix(words[1], "/") && strings.Contains(words[1], "/") {
+		if len(words) != 2 || !strings.HasPrefix(words[1], "/") && !triggerName.MatchString(words[1]) {
 			return fmt.Errorf("its triggers have the line %q", line)
 		}
 		switch words[0] {

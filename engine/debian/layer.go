@@ -76,7 +76,7 @@ func (a *Assembly) WriteLayer(w io.Writer) error {
 	out := newLayerWriter(w, a.image.Date)
 	for _, p := range l.Packages {
 		if err := a.unpack(out, p); err != nil {
-			if _, known := IsPackage(err); known || errors.Is(err, context.Canceled) {
+			if _, known := IsPackage(err); known || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 				return err
 			}
 			return &PackageError{p.Name, err}

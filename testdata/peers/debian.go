@@ -87,7 +87,9 @@ func (b *bench) fromNothing(name string, project func(fresh bool) (string, error
 // fromPackages is plumb with its lock and the packages that it downloaded in round 0,
 // in a store that has nothing else.
 func (b *bench) fromPackages(name string, project func(fresh bool) (string, error)) contender {
-	store := func(dir string, round int) string { return b.path("stores", fmt.Sprintf("%s-%d", filepath.Base(dir), round)) }
+	store := func(dir string, round int) string {
+		return b.path("stores", fmt.Sprintf("%s-%d", filepath.Base(dir), round))
+	}
 	return contender{name, func(ctx context.Context, round int) error {
 		dir, err := project(false)
 		if err == nil && round > 0 {
