@@ -100,7 +100,7 @@ func fromDebian(suite string, packages []string) string {
 func (p *pinner) resolveDebian(ctx context.Context, im *hcl.Image, platform string) (*hcl.LockedImage, error) {
 	arch, ok := hcl.DebianArchitecture(platform)
 	if !ok {
-		return nil, imageError(im, fmt.Errorf("Debian has no architecture for the platform %s", platform))
+		return nil, imageError(im, fmt.Errorf("there is no architecture of Debian for the platform %s", platform))
 	}
 	d := im.Debian
 	sources, err := p.debianSources(d)
@@ -262,13 +262,21 @@ func debianError(im *hcl.Image, err error) error {
 	var known *Error
 	var diags hcl.Diagnostics
 	var configure *debian.ConfigureError
+	var ofPackage *debian.PackageError
+	if errors.As(err, &ofPackage) && !errors.Is(err, debian.ErrDamaged) {
+		err = ofPackage // at which step that showed says nothing
+	}
 	switch {
 	case errors.As(err, &known), errors.As(err, &diags), errors.Is(err, context.Canceled):
 		return err
-	case apt.IsRequest(err):
+	case apt.IsRequest(err), err == ofPackage && ofPackage != nil:
+		detail := err.Error()
+		if !strings.ContainsAny(detail[len(detail)-1:], ".?") {
+			detail += "."
+		}
 		return hcl.Diagnostics{{
 			Severity: hcl.SeverityError, Summary: "Image cannot be made", Context: fmt.Sprintf("image %q", im.Name),
-			Detail: strings.TrimSuffix(err.Error(), ".") + ".", Subject: im.LocatorRange,
+			Detail: detail, Subject: im.LocatorRange,
 		}}
 	case errors.As(err, &configure):
 		return &Error{Kind: Machine, Message: fmt.Sprintf("image %q: %v", im.Name, err), Hint: "leave the package out, or pin another version of it; nothing was kept"}

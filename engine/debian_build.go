@@ -127,8 +127,20 @@ func (t *turns) turn(ctx context.Context, name string) (release func(), _ error)
 }
 
 // buildDebian makes an image and gives the digest of its manifest, which must be the
-// pinned one when there is one.
-func (e *Engine) buildDebian(ctx context.Context, b debianBuild) (_ string, err error) {
+// pinned one when there is one. What the package cache has damaged is downloaded again.
+func (e *Engine) buildDebian(ctx context.Context, b debianBuild) (string, error) {
+	digest, err := e.makeDebian(ctx, b)
+	if !errors.Is(err, debian.ErrDamaged) {
+		return digest, err
+	}
+	b.tell(event.Event{Type: event.Warning, Message: fmt.Sprintf("image %s: %v; it is downloaded again", b.image.Name, err)})
+	if err := e.dropDamaged(b); err != nil {
+		return "", err
+	}
+	return e.makeDebian(ctx, b)
+}
+
+func (e *Engine) makeDebian(ctx context.Context, b debianBuild) (_ string, err error) {
 	want, err := e.debianPackages(ctx, b)
 	if err != nil {
 		return "", err
@@ -139,7 +151,7 @@ func (e *Engine) buildDebian(ctx context.Context, b debianBuild) (_ string, err 
 	}
 	defer func() { err = errors.Join(err, w.close(ctx)) }()
 	if err := w.unpack(ctx); err != nil {
-		return "", e.forgetDamaged(b, err)
+		return "", err
 	}
 	if b.pin.Debian.Variant == hcl.DebianStandard {
 		if err := w.configured(ctx); err != nil {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -90,13 +91,16 @@ func (e *Engine) downloadDebs(ctx context.Context, b debianBuild) error {
 	for _, p := range missing {
 		g.Go(func() error { return e.downloadDeb(gctx, client, from, b, p, sum.of(p.Name)) })
 	}
-	if err := g.Wait(); err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
+	err = g.Wait()
+	if errors.Is(err, syscall.ENOSPC) { // what is left of downloads is only in the way
+		for _, p := range missing {
+			err = errors.Join(err, ignoreMissing(os.Remove(e.debFile(p)+".part")))
 		}
-		return err
 	}
-	return nil
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
 }
 
 // hasDeb says whether the cache has a package; its content is checked when it is
@@ -207,19 +211,19 @@ func (a *added) of(name string) func(done, total int64) {
 	}
 }
 
-// forgetDamaged removes a package from the cache that turned out to be another one
-// than it was downloaded as, so that the next try downloads it again.
-func (e *Engine) forgetDamaged(b debianBuild, err error) error {
-	name, ok := debian.IsPackage(err)
-	if !ok || !errors.Is(err, debian.ErrDamaged) {
-		return err
-	}
+// dropDamaged removes from the cache the packages of an image that are not what they
+// were downloaded as.
+func (e *Engine) dropDamaged(b debianBuild) error {
 	for _, p := range b.pin.Debian.Pins {
-		if p.Name == name {
-			err = errors.Join(err, ignoreMissing(os.Remove(e.debFile(p))))
+		err := debian.Package{SHA256: strings.TrimPrefix(p.SHA256, "sha256:"), File: e.debFile(p)}.Check()
+		if errors.Is(err, debian.ErrDamaged) {
+			err = ignoreMissing(os.Remove(e.debFile(p)))
+		}
+		if ignoreMissing(err) != nil {
+			return err
 		}
 	}
-	return err
+	return nil
 }
 
 // dropDebs removes from the cache what no image was made of for longer than keep.

@@ -19,7 +19,7 @@ func (ev *evaluation) evalDebian(image *Image, b *hclsyntax.Block) {
 	s := ev.newScope()
 	d := &Debian{Variant: s.debianVariant(b.Body), Range: rangeOf(b.DefRange())}
 	image.Debian, image.LocatorRange = d, d.Range
-	if attr := b.Body.Attributes["suite"]; attr != nil {
+	if attr := b.Body.Attributes["packages"]; attr != nil {
 		image.LocatorRange = rangeOf(attr.Expr.Range())
 	}
 	d.Suite = s.debianSuite(b, image.Name)

@@ -81,7 +81,7 @@ type Image struct {
 	Debian       *Debian // what packages it is made of, nil for other images
 	Platform     string  // "linux/amd64"; "" for the machine's own
 	Range        Range
-	LocatorRange Range // of ref, archive, builtin or the suite of debian
+	LocatorRange Range // of ref, archive, builtin or the packages of debian
 }
 
 // Debian says of which packages an image is made.

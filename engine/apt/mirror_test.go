@@ -1,188 +1,30 @@
 package apt
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
-	"crypto/sha256"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/ProtonMail/go-crypto/openpgp"
-	"github.com/ProtonMail/go-crypto/openpgp/armor"
-	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
-	"github.com/ProtonMail/go-crypto/openpgp/packet"
 	"github.com/google/go-cmp/cmp"
 
+	"plumb/engine/apt/apttest"
 	"plumb/engine/fetch"
 )
 
-// mirror is a small Debian mirror with one suite, signed by a key made for it.
-type mirror struct {
-	t       *testing.T
-	key     *openpgp.Entity
-	keyring string
-	url     string
-
-	mu    sync.Mutex
-	files map[string][]byte
-	cuts  int // so many answers break off in the middle
-	down  bool
-	asked []string
-}
-
 var now = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 
-func newMirror(t *testing.T) *mirror {
-	t.Helper()
-	m := &mirror{t: t, key: newKey(t, "mirror"), files: map[string][]byte{}}
-	m.keyring = writeKeyring(t, m.key)
-	s := httptest.NewServer(m)
-	t.Cleanup(s.Close)
-	m.url = s.URL
-	return m
-}
-
-func newKey(t *testing.T, name string) *openpgp.Entity {
-	t.Helper()
-	key, err := openpgp.NewEntity(name, "test", name+"@example.org", &packet.Config{Time: func() time.Time { return now.AddDate(-1, 0, 0) }, Algorithm: packet.PubKeyAlgoEdDSA})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-func writeKeyring(t *testing.T, key *openpgp.Entity) string {
-	t.Helper()
-	var b bytes.Buffer
-	w, err := armor.Encode(&b, openpgp.PublicKeyType, nil)
-	if err == nil {
-		err = key.Serialize(w)
-	}
-	if err == nil {
-		err = w.Close()
-	}
-	name := filepath.Join(t.TempDir(), "keys.asc")
-	if err == nil {
-		err = os.WriteFile(name, b.Bytes(), 0o644)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return name
-}
-
-func (m *mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	m.mu.Lock()
-	b, ok := m.files[r.URL.Path]
-	cut := m.cuts > 0 && ok && len(b) > 100
-	if cut {
-		m.cuts--
-	}
-	down := m.down
-	m.asked = append(m.asked, r.URL.Path)
-	m.mu.Unlock()
-	switch {
-	case down:
-		w.WriteHeader(http.StatusBadGateway)
-	case !ok:
-		http.NotFound(w, r)
-	case cut && r.Header.Get("Range") == "":
-		w.Header().Set("Content-Length", fmt.Sprint(len(b)))
-		_, _ = w.Write(b[:len(b)/2])
-		w.(http.Flusher).Flush()
-		panic(http.ErrAbortHandler)
-	default:
-		http.ServeContent(w, r, "", now, bytes.NewReader(b))
-	}
-}
-
-// published says how the suite is signed and described.
-type published struct {
-	packages string // the list, without Filename, Size and SHA256
-	header   string // of the release, "" for a good one
-	key      *openpgp.Entity
-	unsigned bool
-	detached bool
-	spoil    func(files map[string][]byte) // after signing
-}
-
-const goodHeader = "Origin: Test\nSuite: stable\nCodename: bookworm\nDate: Sun, 01 Nov 2026 10:00:00 UTC\nValid-Until: Sun, 08 Nov 2026 10:00:00 UTC\nAcquire-By-Hash: yes\n"
-
-func (m *mirror) publish(p published) {
-	m.t.Helper()
-	list := ""
-	for i, one := range strings.Split(strings.TrimSpace(p.packages), "\n\n") {
-		if !strings.Contains(one, "Architecture:") {
-			one += "\nArchitecture: amd64"
-		}
-		list += fmt.Sprintf("%s\nFilename: pool/p%d.deb\nSize: 10\nSHA256: %064d\n\n", strings.TrimSpace(one), i, i)
-	}
-	var gz bytes.Buffer
-	z := gzip.NewWriter(&gz)
-	_, _ = z.Write([]byte(list))
-	_ = z.Close()
-	header := p.header
-	if header == "" {
-		header = goodHeader
-	}
-	release := header + "SHA256:\n"
-	m.files = map[string][]byte{}
-	base := "/dists/bookworm/"
-	for name, b := range map[string][]byte{"main/binary-amd64/Packages": []byte(list), "main/binary-amd64/Packages.gz": gz.Bytes()} {
-		release += fmt.Sprintf(" %x %d %s\n", sha256.Sum256(b), len(b), name)
-		if strings.HasSuffix(name, ".gz") {
-			m.files[base+name] = b
-		}
-	}
-	key := p.key
-	if key == nil {
-		key = m.key
-	}
-	config := &packet.Config{Time: func() time.Time { return now.Add(-time.Hour) }}
-	var signed bytes.Buffer
-	switch {
-	case p.unsigned:
-		m.files[base+"InRelease"] = []byte(release)
-	case p.detached:
-		if err := openpgp.ArmoredDetachSign(&signed, key, strings.NewReader(release), config); err != nil {
-			m.t.Fatal(err)
-		}
-		m.files[base+"Release"], m.files[base+"Release.gpg"] = []byte(release), signed.Bytes()
-	default:
-		w, err := clearsign.Encode(&signed, key.PrivateKey, config)
-		if err == nil {
-			_, err = w.Write([]byte(release))
-		}
-		if err == nil {
-			err = w.Close()
-		}
-		if err != nil {
-			m.t.Fatal(err)
-		}
-		m.files[base+"InRelease"] = signed.Bytes()
-	}
-	if p.spoil != nil {
-		p.spoil(m.files)
-	}
-}
-
-func (m *mirror) resolver() Resolver {
-	return Resolver{Cache: filepath.Join(m.t.TempDir(), "lists"), Now: func() time.Time { return now }, Client: &fetch.Client{
+func newResolver(t *testing.T) Resolver {
+	return Resolver{Cache: filepath.Join(t.TempDir(), "lists"), Now: func() time.Time { return now }, Client: &fetch.Client{
 		Sleep: func(context.Context, time.Duration) error { return nil },
 	}}
 }
 
-func (m *mirror) request(names ...string) Request {
-	return Request{Packages: names, Architecture: "amd64", Sources: []Source{{URL: m.url, Suite: "bookworm", Components: []string{"main"}}}, Keyrings: []string{m.keyring}}
+func request(m *apttest.Mirror, names ...string) Request {
+	return Request{Packages: names, Architecture: "amd64", Sources: []Source{{URL: m.URL, Suite: "bookworm", Components: []string{"main"}}}, Keyrings: []string{m.Keyring}}
 }
 
 const small = `
@@ -249,13 +91,13 @@ func TestResolve(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			m := newMirror(t)
-			m.publish(published{packages: test.list})
-			req := m.request(test.ask...)
+			m := apttest.New(t, now)
+			m.Publish(apttest.Suite{Packages: test.list})
+			req := request(m, test.ask...)
 			if test.change != nil {
 				test.change(&req)
 			}
-			res, err := m.resolver().Resolve(t.Context(), req)
+			res, err := newResolver(t).Resolve(t.Context(), req)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -267,11 +109,11 @@ func TestResolve(t *testing.T) {
 }
 
 func TestResolveSaysForWhom(t *testing.T) {
-	m := newMirror(t)
-	m.publish(published{packages: small})
-	req := m.request("a", "c")
+	m := apttest.New(t, now)
+	m.Publish(apttest.Suite{Packages: small})
+	req := request(m, "a", "c")
 	req.Essential = true
-	res, err := m.resolver().Resolve(t.Context(), req)
+	res, err := newResolver(t).Resolve(t.Context(), req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,9 +143,9 @@ func TestWhatCannotBeResolved(t *testing.T) {
 		"unreadable fields": {"Package: a\nVersion: 1\nDepends: b (>=\n", "a", "cannot be read"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := newMirror(t)
-			m.publish(published{packages: test.list})
-			_, err := m.resolver().Resolve(t.Context(), m.request(test.ask))
+			m := apttest.New(t, now)
+			m.Publish(apttest.Suite{Packages: test.list})
+			_, err := newResolver(t).Resolve(t.Context(), request(m, test.ask))
 			if err == nil || !strings.Contains(err.Error(), test.want) || !IsRequest(err) {
 				t.Errorf("error %v, want %q", err, test.want)
 			}
@@ -330,33 +172,36 @@ func TestMirrorsThatLie(t *testing.T) {
 			}
 		}
 	}
-	other := newKey(t, "other")
+	replace := func(pairs ...string) func(string) string { return strings.NewReplacer(pairs...).Replace }
+	other := apttest.NewKey(t, "other", now)
 	for name, test := range map[string]struct {
-		p    published
+		p    apttest.Suite
 		want string // "" when it goes well
 	}{
-		"good":                 {published{}, ""},
-		"good, detached":       {published{detached: true}, ""},
-		"unsigned":             {published{unsigned: true}, "is not signed"},
-		"unsigned, detached":   {published{detached: true, spoil: remove("Release.gpg")}, "is not signed"},
-		"another key":          {published{key: other}, "a key that is not in the keyring"},
-		"another key, too":     {published{key: other, detached: true}, "a key that is not in the keyring"},
-		"changed after":        {published{detached: true, spoil: flip("/Release")}, "signature"},
-		"expired":              {published{header: strings.Replace(goodHeader, "08 Nov 2026", "31 Oct 2026", 1)}, "accept_expired = true"},
-		"from the future":      {published{header: strings.Replace(goodHeader, "Date: Sun, 01 Nov 2026", "Date: Thu, 05 Nov 2026", 1)}, "clock"},
-		"another suite":        {published{header: strings.NewReplacer("bookworm", "sid", "stable", "unstable").Replace(goodHeader)}, `of the suite "unstable"`},
-		"no date":              {published{header: strings.Replace(goodHeader, "Date: Sun, 01 Nov 2026 10:00:00 UTC\n", "", 1)}, "date"},
-		"a changed list":       {published{spoil: flip("Packages.gz")}, "not the one that its release vouches for"},
-		"a list of other size": {published{spoil: func(f map[string][]byte) { f["/dists/bookworm/main/binary-amd64/Packages.gz"] = []byte("x") }}, "not the one that its release vouches for"},
-		"no list":              {published{spoil: remove("Packages.gz")}, "404"},
-		"nothing":              {published{spoil: remove("")}, "check the suite's name"},
+		"good":                 {apttest.Suite{}, ""},
+		"good, detached":       {apttest.Suite{Detached: true}, ""},
+		"a list in xz":         {apttest.Suite{Lists: "xz"}, ""},
+		"a plain list":         {apttest.Suite{Lists: "none"}, ""},
+		"unsigned":             {apttest.Suite{Unsigned: true}, "is not signed"},
+		"unsigned, detached":   {apttest.Suite{Detached: true, Spoil: remove("Release.gpg")}, "is not signed"},
+		"another key":          {apttest.Suite{Key: other}, "a key that is not in the keyring"},
+		"another key, too":     {apttest.Suite{Key: other, Detached: true}, "a key that is not in the keyring"},
+		"changed after":        {apttest.Suite{Detached: true, Spoil: flip("/Release")}, "signature"},
+		"expired":              {apttest.Suite{Release: apttest.Expired}, "accept_expired = true"},
+		"from the future":      {apttest.Suite{Release: replace("Date: Sun, 01 Nov 2026", "Date: Thu, 05 Nov 2026")}, "clock"},
+		"another suite":        {apttest.Suite{Release: replace("bookworm", "sid", "stable", "unstable")}, `of the suite "unstable"`},
+		"no date":              {apttest.Suite{Release: replace("Date: Sun, 01 Nov 2026 10:00:00 UTC\n", "")}, "date"},
+		"a changed list":       {apttest.Suite{Spoil: flip("Packages.gz")}, "not the one that its release vouches for"},
+		"a list of other size": {apttest.Suite{Spoil: func(f map[string][]byte) { f["/dists/bookworm/main/binary-amd64/Packages.gz"] = []byte("x") }}, "not the one that its release vouches for"},
+		"no list":              {apttest.Suite{Spoil: remove("Packages.gz")}, "404"},
+		"nothing":              {apttest.Suite{Spoil: remove("")}, "check the suite's name"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := newMirror(t)
-			test.p.packages = small
-			m.publish(test.p)
-			r := m.resolver()
-			_, err := r.Resolve(t.Context(), m.request("b"))
+			m := apttest.New(t, now)
+			test.p.Packages = small
+			m.Publish(test.p)
+			r := newResolver(t)
+			_, err := r.Resolve(t.Context(), request(m, "b"))
 			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want) || IsRequest(err)) {
 				t.Errorf("error %v, want %q", err, test.want)
 			}
@@ -368,37 +213,88 @@ func TestMirrorsThatLie(t *testing.T) {
 }
 
 func TestExpiredAndTrusted(t *testing.T) {
-	m := newMirror(t)
-	m.publish(published{packages: small, header: strings.Replace(goodHeader, "08 Nov 2026", "31 Oct 2026", 1)})
-	req := m.request("b")
+	m := apttest.New(t, now)
+	m.Publish(apttest.Suite{Packages: small, Release: apttest.Expired})
+	req := request(m, "b")
 	req.AcceptExpired = true
-	if _, err := m.resolver().Resolve(t.Context(), req); err != nil {
+	if _, err := newResolver(t).Resolve(t.Context(), req); err != nil {
 		t.Error(err)
 	}
-	m.publish(published{packages: small, unsigned: true})
-	req = m.request("b")
+	m.Publish(apttest.Suite{Packages: small, Unsigned: true})
+	req = request(m, "b")
 	req.Sources[0].Trusted = true
-	if _, err := m.resolver().Resolve(t.Context(), req); err != nil {
+	if _, err := newResolver(t).Resolve(t.Context(), req); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestListsAreKeptAndResumed(t *testing.T) {
-	m := newMirror(t)
-	m.publish(published{packages: small})
-	m.cuts = 2 // the release, and the list
-	r := m.resolver()
-	for range 2 {
-		if _, err := r.Resolve(t.Context(), m.request("a")); err != nil {
+// A keyring may hold the keys of several mirrors, in one block or in several.
+func TestKeyringOfSeveral(t *testing.T) {
+	a, b := apttest.New(t, now), apttest.New(t, now)
+	a.Publish(apttest.Suite{Packages: small})
+	b.Publish(apttest.Suite{Packages: "Package: more\nVersion: 1\nDepends: a\n"})
+	var both []byte
+	for _, name := range []string{a.Keyring, b.Keyring} {
+		one, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		both = append(both, one...)
+	}
+	behind := filepath.Join(t.TempDir(), "keys")
+	if err := os.WriteFile(behind, both, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for name, keyring := range map[string]string{"one behind the other": behind, "one block": apttest.WriteKeyring(t, a.Key, b.Key)} {
+		req := request(a, "more")
+		req.Sources = append(req.Sources, request(b).Sources...)
+		req.Keyrings = []string{keyring}
+		res, err := newResolver(t).Resolve(t.Context(), req)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if diff := cmp.Diff([]string{"a", "b", "c", "more"}, names(res.Packages)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+// Two mirrors may have the same list, and two runs may want it at once.
+func TestOneListAtOnce(t *testing.T) {
+	m := apttest.New(t, now)
+	m.Publish(apttest.Suite{Packages: small + strings.Repeat("\n", 1000)})
+	m.Slow("Packages", 5*time.Millisecond)
+	req := request(m, "a")
+	for range 7 {
+		req.Sources = append(req.Sources, req.Sources[0])
+	}
+	r := newResolver(t)
+	for range 10 {
+		if _, err := r.Resolve(t.Context(), req); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.RemoveAll(r.Cache); err != nil {
 			t.Fatal(err)
 		}
 	}
-	lists := slices.DeleteFunc(slices.Clone(m.asked), func(p string) bool { return !strings.Contains(p, "Packages") || strings.Contains(p, "by-hash") })
-	if len(lists) > 2 {
+}
+
+func TestListsAreKeptAndResumed(t *testing.T) {
+	m := apttest.New(t, now)
+	m.Publish(apttest.Suite{Packages: small})
+	m.Cut("", 2) // the release, and the list
+	r := newResolver(t)
+	for range 2 {
+		if _, err := r.Resolve(t.Context(), request(m, "a")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if lists := m.Asked("Packages.gz"); len(lists) > 2 {
 		t.Errorf("asked for lists: %v", lists)
 	}
-	m.down = true
-	if _, err := r.Resolve(t.Context(), m.request("a")); err == nil || !strings.Contains(err.Error(), "502") {
+	m.Down(true)
+	if _, err := r.Resolve(t.Context(), request(m, "a")); err == nil || !strings.Contains(err.Error(), "502") {
 		t.Errorf("a mirror that is down: %v", err)
 	}
 }

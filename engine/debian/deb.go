@@ -44,15 +44,32 @@ func openDeb(p Package) (_ *debFile, err error) {
 			err = errors.Join(err, f.Close())
 		}
 	}()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
+	if err := p.is(f); err != nil {
 		return nil, err
-	}
-	if have := hex.EncodeToString(h.Sum(nil)); have != p.SHA256 {
-		return nil, fmt.Errorf("%w: it has the digest sha256:%s, not sha256:%s", ErrDamaged, have, p.SHA256)
 	}
 	d := &debFile{f: f}
 	return d, d.members()
+}
+
+// Check says whether the .deb is the one that is meant: ErrDamaged when it is not.
+func (p Package) Check() (err error) {
+	f, err := os.Open(p.File)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return p.is(f)
+}
+
+func (p Package) is(f io.Reader) error {
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return err
+	}
+	if have := hex.EncodeToString(h.Sum(nil)); have != p.SHA256 {
+		return fmt.Errorf("%w: it has the digest sha256:%s, not sha256:%s", ErrDamaged, have, p.SHA256)
+	}
+	return nil
 }
 
 // members finds the parts.

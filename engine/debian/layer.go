@@ -76,6 +76,9 @@ func (a *Assembly) WriteLayer(w io.Writer) error {
 	out := newLayerWriter(w, a.image.Date)
 	for _, p := range l.Packages {
 		if err := a.unpack(out, p); err != nil {
+			if out.to.err != nil {
+				return out.to.err
+			}
 			if _, known := IsPackage(err); known || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 				return err
 			}
@@ -92,11 +95,27 @@ type layerWriter struct {
 	buf  *bufio.Writer
 	tar  *tar.Writer
 	date time.Time
+	to   *outlet
+}
+
+// outlet remembers why nothing more can be written: that is no package's fault.
+type outlet struct {
+	w   io.Writer
+	err error
+}
+
+func (o *outlet) Write(b []byte) (int, error) {
+	n, err := o.w.Write(b)
+	if err != nil {
+		o.err = err
+	}
+	return n, err
 }
 
 func newLayerWriter(w io.Writer, date time.Time) *layerWriter {
-	buf := bufio.NewWriterSize(w, 512<<10)
-	return &layerWriter{buf: buf, tar: tar.NewWriter(buf), date: date}
+	to := &outlet{w: w}
+	buf := bufio.NewWriterSize(to, 512<<10)
+	return &layerWriter{buf: buf, tar: tar.NewWriter(buf), date: date, to: to}
 }
 
 func (l *layerWriter) close() error { return errors.Join(l.tar.Close(), l.buf.Flush()) }

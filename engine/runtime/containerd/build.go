@@ -141,7 +141,7 @@ func (b *build) unpack(ctx context.Context, key, parent string, write func(w io.
 		err := write(io.MultiWriter(w, tree))
 		err = errors.Join(err, tree.Close())
 		pipe.CloseWithError(err)
-		if failed := <-unpacked; failed != nil {
+		if failed := <-unpacked; failed != nil && (err == nil || errors.Is(err, failed)) {
 			return failed // which is why the writing failed, or the same
 		}
 		return err

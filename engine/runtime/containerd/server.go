@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"path/filepath"
 	"sync"
 
 	containersapi "github.com/containerd/containerd/api/services/containers/v1"
@@ -22,6 +23,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/gc"
 	"github.com/containerd/containerd/v2/plugins"
 	"github.com/containerd/containerd/v2/plugins/services"
+	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
 	"github.com/containerd/plugin"
 	"github.com/containerd/plugin/registry"
@@ -77,7 +79,7 @@ func startServer(ctx context.Context, opts Options, base string, logger *slog.Lo
 	if s.Server, err = ctrserver.New(ctx, cfg); err != nil {
 		return nil, fmt.Errorf("booting containerd: %w", err)
 	}
-	err = s.services.check(ctx)
+	err = s.services.check(ctx, opts.Root)
 	if err == nil {
 		s.client, err = s.services.client()
 	}
@@ -196,9 +198,21 @@ func (g *gathered) gather(ic *plugin.InitContext) error {
 }
 
 // check opens the snapshotter's own database, which waits for its first use.
-func (g *gathered) check(ctx context.Context) error {
-	_, err := g.overlay.Stat(ctx, "none")
-	return ignoreNotFound(err)
+func (g *gathered) check(ctx context.Context, root string) error {
+	if _, err := g.overlay.Stat(ctx, "none"); ignoreNotFound(err) != nil {
+		return err
+	}
+	// A killed owner may have left directories that the database does not know, under
+	// numbers that it gives away again.
+	c, ok := g.overlay.(snapshots.Cleaner)
+	if !ok {
+		return nil
+	}
+	err := c.Cleanup(ctx)
+	if errdefs.IsNotFound(err) { // the database is empty
+		return emptyDir(filepath.Join(root, string(plugins.SnapshotPlugin)+"."+snapshotter, "snapshots"))
+	}
+	return err
 }
 
 func single[T any](ic *plugin.InitContext, kind plugin.Type, into *T) error {

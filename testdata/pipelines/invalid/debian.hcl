@@ -125,7 +125,7 @@ image "disagrees" {
 image "elsewhere" {
   platform = "windows/amd64"
   debian {
-    suite    = "bookworm" # ERROR: Platform without Debian
-    packages = ["bash"]
+    suite    = "bookworm"
+    packages = ["bash"] # ERROR: Platform without Debian
   }
 }
