@@ -199,6 +199,9 @@ func detailOf(im hcl.LockedImage) string {
 	case im.Index != "":
 		return "index " + im.Index
 	case im.Debian != nil:
+		if len(im.Debian.Pins) == 1 {
+			return "1 package"
+		}
 		return fmt.Sprintf("%d packages", len(im.Debian.Pins))
 	}
 	return ""

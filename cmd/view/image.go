@@ -39,6 +39,9 @@ func Lock(w io.Writer, s Style, doc *engine.LockDoc, check, quiet bool) {
 		if p.OldFrom != "" {
 			from = p.OldFrom + " → " + p.From
 		}
+		if strings.HasSuffix(p.Detail, "package") || strings.HasSuffix(p.Detail, "packages") {
+			from += "  (" + p.Detail + ")"
+		}
 		fmt.Fprintf(w, "         %s\n", printable(from))
 		switch p.Change {
 		case engine.PinMoved:
