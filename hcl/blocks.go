@@ -14,7 +14,8 @@ import (
 // those whose name is bad or was taken.
 type declarations struct {
 	pipeline                                          *hclsyntax.Block
-	params, sources, images, stages, exports, profile []*hclsyntax.Block
+	params, secrets, sources, images, stages, exports []*hclsyntax.Block
+	profile                                           []*hclsyntax.Block
 	names                                             map[string]map[string]hashi.Range // kind → name → where it was declared
 	sorted                                            map[string][]string               // kind → names, once they were asked for
 }
@@ -27,7 +28,7 @@ var blockName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]*$`)
 
 // kinds are the top-level blocks.
 func kinds() []string {
-	return []string{"pipeline", "param", "source", "image", "stage", "export", "profile"}
+	return []string{"pipeline", "param", "secret", "source", "image", "stage", "export", "profile"}
 }
 
 // declare collects the blocks of all files and checks their labels.
@@ -54,7 +55,7 @@ func topAttributeHint(name string) string {
 
 func (ev *evaluation) declareBlock(b *hclsyntax.Block) {
 	list := map[string]*[]*hclsyntax.Block{
-		"param": &ev.blocks.params, "source": &ev.blocks.sources, "image": &ev.blocks.images,
+		"param": &ev.blocks.params, "secret": &ev.blocks.secrets, "source": &ev.blocks.sources, "image": &ev.blocks.images,
 		"stage": &ev.blocks.stages, "export": &ev.blocks.exports, "profile": &ev.blocks.profile,
 	}[b.Type]
 	if list == nil && b.Type != "pipeline" {

@@ -22,6 +22,7 @@ func (ev *evaluation) checkGraph() {
 	all := ev.checkWritten()
 	ev.checkReads(all)
 	ev.checkExports()
+	ev.checkSecretFiles()
 	ev.checkCycles()
 }
 

@@ -16,7 +16,7 @@ import (
 
 // codecVersion changes with the layout; other versions are refused and evaluated
 // again.
-const codecVersion = 4
+const codecVersion = 5
 
 // errCorrupt is what Decode finds in bytes that Encode did not write.
 var errCorrupt = errors.New("kept pipeline is corrupt")
@@ -218,6 +218,7 @@ func (c *codec) pipeline(p *Pipeline) {
 	text(c, &p.Profile)
 	c.texts(&p.Profiles)
 	list(c, &p.Params, 13, (*codec).param)
+	list(c, &p.Secrets, 12, (*codec).secret)
 	list(c, &p.Sources, 22, (*codec).source)
 	list(c, &p.Images, 20, (*codec).image)
 	list(c, &p.Stages, 50, (*codec).stage)
@@ -232,6 +233,15 @@ func (c *codec) param(v *Param) {
 	text(c, &v.Value)
 	text(c, &v.Origin)
 	c.bool(&v.Sensitive)
+	c.at(&v.Range)
+}
+
+func (c *codec) secret(v *Secret) {
+	text(c, &v.Name)
+	text(c, &v.Description)
+	text(c, &v.Env)
+	text(c, &v.File)
+	c.texts(&v.Command)
 	c.at(&v.Range)
 }
 
@@ -286,6 +296,7 @@ func (c *codec) stage(v *Stage) {
 	list(c, &v.Env, 4, (*codec).env)
 	c.texts(&v.Params)
 	c.texts(&v.Passed)
+	c.texts(&v.Secrets)
 	optional(c, &v.Seed, integer[int64])
 	c.bool(&v.Network)
 	optional(c, &v.Cache, (*codec).bool)

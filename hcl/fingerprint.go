@@ -10,7 +10,7 @@ import (
 
 // fingerprintVersion changes when the language or the meaning of a pipeline
 // does, so that nothing evaluated by an older build is taken for current.
-const fingerprintVersion = "plumb pipeline 3"
+const fingerprintVersion = "plumb pipeline 4"
 
 // Fingerprint digests everything Evaluate depends on but what file and fileset
 // read: equal fingerprints and ReadsUnchanged mean an equal pipeline. Every field

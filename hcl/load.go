@@ -154,6 +154,7 @@ func (ev *evaluation) run(bodies []*hclsyntax.Body) {
 	ev.declare(bodies)
 	ev.evalProfiles()
 	ev.evalParams()
+	ev.evalSecrets()
 	ev.evalSources()
 	ev.evalImages()
 	ev.evalDefaults()

@@ -26,6 +26,7 @@ type Pipeline struct {
 	Profile     string // the profile that was applied, "" for none
 	Profiles    []string
 	Params      []Param
+	Secrets     []Secret
 	Sources     []Source
 	Images      []Image
 	Stages      []Stage // instances, in declaration order
@@ -49,6 +50,17 @@ type Param struct {
 	Value       string
 	Origin      string // "default", "profile ci", "file params.json", "environment PLUMB_PARAM_x", "command line"
 	Sensitive   bool   // Value is never shown or kept; see plan.Action
+	Range       Range
+}
+
+// Secret is a value that the client of a run knows and that is kept nowhere.
+// Exactly one of Env, File and Command says where it comes from.
+type Secret struct {
+	Name        string
+	Description string
+	Env         string   // a variable of the client's environment
+	File        string   // absolute, relative to the project, or below the home directory: "~/…"
+	Command     []string // run by the client in the project's directory, without a shell
 	Range       Range
 }
 
@@ -119,6 +131,7 @@ type Stage struct {
 	Env          []EnvVar // sorted by name, pipeline defaults merged in
 	Params       []string // names of all params that key-relevant attributes refer to, sorted
 	Passed       []string // those listed in params = […]: given as PLUMB_PARAM_⟨name⟩
+	Secrets      []string // those listed in secrets = […]: files in /run/secrets, sorted
 	Seed         *int64
 	Network      bool
 	Cache        *bool         // nil when not said

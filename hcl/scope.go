@@ -108,6 +108,9 @@ func (s *scope) check(e hclsyntax.Expression, a allowance) ([]MetricRef, bool) {
 			ok = s.checkEach(t, a) && ok
 		case "input", "output":
 			ok = s.checkNamed(t, a) && ok
+		case "secret":
+			s.secretInText(t)
+			ok = false
 		default:
 			s.unknownRoot(t)
 			ok = false
@@ -281,7 +284,7 @@ func (s *scope) unknownRoot(t hashi.Traversal) {
 	name, r := t.RootName(), t.SourceRange()
 	src := s.ev.sources[r.Filename]
 	shell := len(t) == 1 && r.Start.Byte >= 2 && string(src[r.Start.Byte-2:r.Start.Byte]) == "${"
-	for _, kind := range []string{"param", "source", "image", "stage"} {
+	for _, kind := range []string{"param", "secret", "source", "image", "stage"} {
 		if s.ev.isDeclared(kind, name) {
 			s.ev.report(r, "Unknown reference",
 				fmt.Sprintf("Nothing is called %s by itself; there is a %s of that name.", quoted(name), kind),

@@ -26,7 +26,7 @@ type defaults struct {
 func stageShape() shape {
 	return shape{
 		attributes: []string{
-			"description", "image", "command", "inputs", "outputs", "metrics", "env", "params", "seed", "network",
+			"description", "image", "command", "inputs", "outputs", "metrics", "env", "params", "secrets", "seed", "network",
 			"cache", "timeout", "grace", "after", "when", "for_each", "matrix",
 		},
 		blocks: []string{"resources", "retry"},
@@ -99,6 +99,7 @@ func (ev *evaluation) evalStage(in *instance) {
 	s.command(in)
 	st.Env = s.mergeEnv(s.env(body, allowText))
 	s.passed(in)
+	s.secrets(in)
 	s.flags(in)
 	s.timing(in)
 	s.after(in)
