@@ -40,6 +40,7 @@ const (
 	FieldMetrics   FieldKind = "metrics"
 	FieldNetwork   FieldKind = "network"
 	FieldIsolation FieldKind = "isolation"
+	FieldSecret    FieldKind = "secret"
 	FieldSandbox   FieldKind = "sandbox"
 )
 
@@ -55,13 +56,14 @@ type Field struct {
 const Sandbox = "1"
 
 // Action is a stage with everything resolved that may change its outputs. The
-// order of Env, Params, Inputs and Outputs means nothing.
+// order of Env, Params, Secrets, Inputs and Outputs means nothing.
 type Action struct {
 	Image     store.Digest // of the platform's manifest
 	Platform  string
 	Command   []string
 	Env       []EnvVar
 	Params    []Param
+	Secrets   []string // names: that a stage sees one counts, the value does not
 	Inputs    []Input
 	Outputs   []Output
 	Metrics   string // path, "" for none
@@ -96,7 +98,7 @@ type Output struct {
 
 // Fields lists the ingredients, sorted.
 func (a *Action) Fields() []Field {
-	f := make([]Field, 0, 8+len(a.Env)+len(a.Params)+len(a.Inputs)+len(a.Outputs))
+	f := make([]Field, 0, 8+len(a.Env)+len(a.Params)+len(a.Secrets)+len(a.Inputs)+len(a.Outputs))
 	add := func(k FieldKind, name, value string) { f = append(f, Field{k, name, value}) }
 	add(FieldSandbox, "", Sandbox)
 	add(FieldImage, "", a.Image.String())
@@ -108,6 +110,9 @@ func (a *Action) Fields() []Field {
 	}
 	for _, p := range a.Params {
 		add(FieldParam, p.Name, masked(p.Value, p.Sensitive))
+	}
+	for _, name := range a.Secrets {
+		add(FieldSecret, name, "")
 	}
 	for _, in := range a.Inputs {
 		add(FieldInput, in.Path, inputValue(in.Artifact))

@@ -46,6 +46,7 @@ var mutations = map[string]func(*Action){
 	"Params type":         func(a *Action) { a.Params[0].Value = `"200"` },
 	"Params absent":       func(a *Action) { a.Params = a.Params[1:] },
 	"Params sensitive":    func(a *Action) { a.Params[1].Sensitive = false },
+	"Secrets":             func(a *Action) { a.Secrets = []string{"db"} },
 	"Inputs content":      func(a *Action) { a.Inputs[0].Digest = digest("b") },
 	"Inputs path":         func(a *Action) { a.Inputs[0].Path = "data/b.csv" },
 	"Inputs exec":         func(a *Action) { a.Inputs[0].Exec = true },

@@ -23,6 +23,7 @@ const (
 	ReasonInput     ReasonKind = "input"
 	ReasonOutput    ReasonKind = "output"
 	ReasonNetwork   ReasonKind = "network"
+	ReasonSecret    ReasonKind = "secret"
 	ReasonIsolation ReasonKind = "isolation"
 	ReasonVersion   ReasonKind = "version"
 
@@ -59,11 +60,12 @@ var fieldReasons = map[FieldKind]struct {
 	FieldSeed:      {ReasonSeed, 4},
 	FieldCommand:   {ReasonCommand, 5},
 	FieldEnv:       {ReasonEnv, 6},
-	FieldOutput:    {ReasonOutput, 7},
-	FieldMetrics:   {ReasonOutput, 8},
-	FieldNetwork:   {ReasonNetwork, 9},
-	FieldIsolation: {ReasonIsolation, 10},
-	FieldSandbox:   {ReasonVersion, 11},
+	FieldSecret:    {ReasonSecret, 7},
+	FieldOutput:    {ReasonOutput, 8},
+	FieldMetrics:   {ReasonOutput, 9},
+	FieldNetwork:   {ReasonNetwork, 10},
+	FieldIsolation: {ReasonIsolation, 11},
+	FieldSandbox:   {ReasonVersion, 12},
 }
 
 // Diff says in which ingredients two actions differ, from old to new. It is

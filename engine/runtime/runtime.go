@@ -69,6 +69,7 @@ type Spec struct {
 	Dir      string   // working directory
 	Home     string   // made writable and owned by the user
 	Mounts   []Mount
+	Secrets  Secrets
 	Log      io.Writer // receives stdout and stderr in the order of writing; closed by nobody
 	Network  bool      // the host's network instead of loopback only
 	Memory   int64     // bytes, 0 for no limit
@@ -84,6 +85,14 @@ type Mount struct {
 	Source   string
 	Target   string // absolute, inside
 	ReadOnly bool
+}
+
+// Secrets are files of a container that are in memory alone, on no disk: they come
+// and go with it. They and their directory are readable for the container's user
+// and writable for nobody.
+type Secrets struct {
+	Dir   string            // absolute, inside
+	Files map[string][]byte // content by name in Dir; none for no directory
 }
 
 // Exit is how a container ended. Code is the exit status, 128+n after signal n;

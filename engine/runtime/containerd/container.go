@@ -28,6 +28,7 @@ type container struct {
 	img    *image
 	bare   bool
 	log    *logPipe
+	secret string // directory of its secrets, "" for none
 	task   *task
 	before runtime.Usage // what making it has used
 	mu     sync.Mutex
@@ -71,6 +72,9 @@ func (r *Runtime) create(ctx context.Context, s runtime.Spec) (_ *container, err
 		}
 	}()
 	if c.log, err = newLogPipe(s.Log, uid, gid); err != nil {
+		return nil, err
+	}
+	if err := c.keepSecrets(&s, uid, gid); err != nil {
 		return nil, err
 	}
 	if err := c.make(inNamespace(ctx), s, f); err != nil {
@@ -270,7 +274,7 @@ func (c *container) discard(ctx context.Context) error {
 	if c.log != nil {
 		errs = append(errs, c.log.close())
 	}
-	errs = append(errs, c.r.trash.put(c.r.rootfs.scratchOf(c.id)))
+	errs = append(errs, c.dropSecrets(), c.r.trash.put(c.r.rootfs.scratchOf(c.id)))
 	c.r.leave(c)
 	return errors.Join(errs...)
 }

@@ -30,6 +30,12 @@ func check(s runtime.Spec) error {
 		}
 		paths = append(paths, m.Target)
 	}
+	for name := range s.Secrets.Files {
+		if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00") {
+			return fmt.Errorf("%q is no name for a secret", name)
+		}
+		paths = append(paths, s.Secrets.Dir)
+	}
 	for _, p := range paths {
 		if p != "" && (!filepath.IsAbs(p) || filepath.Clean(p) != p || strings.Contains(p, "\x00")) {
 			return fmt.Errorf("path %q must be absolute and clean", p)

@@ -15,6 +15,7 @@ func Run(t *testing.T, newRuntime New) {
 	b := &bench{rt: newRuntime(t)}
 	t.Run("outputs", b.testOutputs)
 	t.Run("mounts", b.testMounts)
+	t.Run("secrets", b.testSecrets)
 	t.Run("isolation", b.testIsolation)
 	t.Run("limits", b.testLimits)
 	t.Run("lifecycle", b.testLifecycle)
@@ -120,6 +121,8 @@ func (b *bench) testRefusals(t *testing.T) {
 		{"image", func(s *runtime.Spec) { s.Image = "sha256:" + strings.Repeat("0", 64) }, "is not prepared"},
 		{"directory", func(s *runtime.Spec) { s.Dir = "here" }, "absolute"},
 		{"target", func(s *runtime.Spec) { s.Mounts = []runtime.Mount{{Source: "/etc", Target: "/a/../b"}} }, "absolute"},
+		{"secret", func(s *runtime.Spec) { s.Secrets = runtime.Secrets{Dir: "/s", Files: map[string][]byte{"../x": nil}} }, "no name"},
+		{"place of secrets", func(s *runtime.Spec) { s.Secrets = runtime.Secrets{Dir: "s", Files: map[string][]byte{"x": nil}} }, "absolute"},
 		{"source", func(s *runtime.Spec) { s.Mounts = []runtime.Mount{{Source: "/no/such", Target: "/a"}} }, "no such file"},
 		{"link", func(s *runtime.Spec) { s.Mounts = []runtime.Mount{{Source: link, Target: "/a", ReadOnly: true}} }, "symbolic link"},
 		{"behind a link", func(s *runtime.Spec) {

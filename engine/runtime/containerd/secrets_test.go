@@ -1,0 +1,55 @@
+package containerd_test
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"plumb/engine/runtime"
+	"plumb/engine/runtime/containerd"
+	"plumb/engine/runtime/runtimetest"
+)
+
+// TestSecretsAreInMemory finds the secrets of a container on a tmpfs while it
+// lives, and nowhere when it is deleted.
+func TestSecretsAreInMemory(t *testing.T) {
+	dir := tempDir(t)
+	o := options(dir)
+	r, err := containerd.New(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	img := runtimetest.ToolImage().Source(t)
+	if err := r.Prepare(t.Context(), img); err != nil {
+		t.Fatal(err)
+	}
+	c, err := r.Create(t.Context(), runtime.Spec{
+		ID: "secretive", Image: img.Manifest(), Args: []string{"true"},
+		Secrets: runtime.Secrets{Dir: "/run/secrets", Files: map[string][]byte{"db": []byte("hunter2")}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	place := filepath.Join(o.State, "secrets", "secretive")
+	if b, err := os.ReadFile(filepath.Join(place, "db")); err != nil || string(b) != "hunter2" {
+		t.Errorf("read %q, %v: the test looks in the wrong place", b, err)
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(place, &st); err != nil || st.Type != unix.TMPFS_MAGIC {
+		t.Errorf("the secrets are on a file system of type %x, %v", st.Type, err)
+	}
+	if err := c.Delete(context.WithoutCancel(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(place); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%q is still there after the container: %v", place, err)
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
