@@ -103,7 +103,8 @@ func (e *Env) agentEnviron() []string {
 }
 
 // runThroughAgent runs, and goes on with another agent when the one that ran was
-// killed: what was recorded until then is not done again.
+// killed: what was recorded until then is not done again. Secrets are looked up when
+// the agent says which ones the run wants.
 func (e *Env) runThroughAgent(ctx context.Context, g global, req engine.RunRequest, emit func(event.Event)) error {
 	const tries = 4
 	var err error
@@ -115,9 +116,13 @@ func (e *Env) runThroughAgent(ctx context.Context, g global, req engine.RunReque
 		}
 		err = c.Run(ctx, req, emit)
 		done()
-		switch {
+		switch wanted := wantedSecrets(err, req.Secrets); {
 		case ctx.Err() != nil:
 			return err
+		case len(wanted) > 0:
+			if req.Secrets, err = e.addSecrets(ctx, req, wanted); err != nil {
+				return err
+			}
 		case errors.Is(err, agent.ErrLeaving): // since it was called; it is waited for
 		case errors.Is(err, agent.ErrGone):
 			if killed++; killed == tries {

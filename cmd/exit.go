@@ -24,6 +24,7 @@ var exitOf = map[engine.ErrorKind]int{
 	engine.Machine:     exitMachine,
 	engine.Differs:     exitDiffers,
 	engine.Interrupted: exitInterrupted,
+	engine.Wanting:     exitInvalid, // never seen: the run is asked for again
 }
 
 // usageError is a mistake on the command line.

@@ -48,7 +48,7 @@ func TestReadmeKnowsTheCommandLine(t *testing.T) {
 	for _, code := range exitOf {
 		require(fmt.Sprintf("| %d | ", code))
 	}
-	for _, block := range []string{"pipeline", "param", "source", "image", "stage", "export", "profile"} {
+	for _, block := range []string{"pipeline", "param", "secret", "source", "image", "stage", "export", "profile"} {
 		require("| `" + block + "` |")
 	}
 }

@@ -29,8 +29,13 @@ func newValidateCommand(env *Env) *cli.Command {
 	}
 }
 
+// load evaluates the pipeline in this process.
+func load(p engine.Project) (*hcl.Pipeline, hcl.Diagnostics) {
+	return hcl.Load(p.Dir, hcl.Options{Params: p.Params, ParamFiles: p.Files, Environ: p.Environ, Profile: p.Profile, Version: Version()})
+}
+
 func runValidate(p engine.Project, g global, env *Env) error {
-	pl, diags := hcl.Load(p.Dir, hcl.Options{Params: p.Params, ParamFiles: p.Files, Environ: p.Environ, Profile: p.Profile, Version: Version()})
+	pl, diags := load(p)
 	if pl != nil {
 		diags = append(diags, hcl.Check(p.Dir, pl)...)
 		diags.Sort()

@@ -65,15 +65,16 @@ type Request struct {
 // RunRequest asks for a run.
 type RunRequest struct {
 	Request
-	Jobs         int     `json:"jobs,omitempty"`
-	Memory       int64   `json:"memory,omitempty"`
-	KeepGoing    bool    `json:"keep_going,omitempty"`
-	ExpectCached bool    `json:"expect_cached,omitempty"`
-	Overwrite    bool    `json:"overwrite,omitempty"` // exports may replace what plumb did not write
-	Detach       bool    `json:"detach,omitempty"`
-	Full         bool    `json:"full,omitempty"` // tell every stage, however many there are
-	Version      string  `json:"version,omitempty"`
-	CPU          float64 `json:"cpu,omitempty"`
+	Jobs         int               `json:"jobs,omitempty"`
+	Memory       int64             `json:"memory,omitempty"`
+	KeepGoing    bool              `json:"keep_going,omitempty"`
+	ExpectCached bool              `json:"expect_cached,omitempty"`
+	Overwrite    bool              `json:"overwrite,omitempty"` // exports may replace what plumb did not write
+	Detach       bool              `json:"detach,omitempty"`
+	Full         bool              `json:"full,omitempty"` // tell every stage, however many there are
+	Version      string            `json:"version,omitempty"`
+	CPU          float64           `json:"cpu,omitempty"`
+	Secrets      map[string]Secret `json:"secrets,omitempty"` // those that an error of kind Wanting asked for
 }
 
 // PlanDoc is a plan.

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	"plumb/engine/event"
+	"plumb/engine/mask"
 	"plumb/engine/plan"
 	"plumb/engine/runtime"
 	"plumb/engine/sched"
@@ -32,6 +34,7 @@ type attempt struct {
 	sandbox   *sandbox
 	container runtime.Container
 	log       *stageLog
+	masked    *mask.Writer            // before log, nil when there is nothing to hide
 	stamps    map[string]store.Digest // of inputs that are bound from the project, by path
 }
 
@@ -107,11 +110,20 @@ func (r *run) create(ctx context.Context, i, number int, memory int64) (_ *attem
 	if a.log, err = newStageLog(filepath.Join(a.sandbox.dir, "log"), r.lineTeller(s.Name)); err != nil {
 		return nil, errors.Join(err, a.sandbox.close())
 	}
+	var printed io.Writer = a.log
+	if r.masks != nil {
+		a.masked = r.masks.Writer(a.log)
+		printed = a.masked
+	}
+	secrets, err := r.secrets(i)
+	if err != nil {
+		return nil, errors.Join(err, a.log.close(), a.sandbox.close())
+	}
 	d := r.s.planner.Decision(i)
 	a.container, err = rt.Create(ctx, runtime.Spec{
 		ID:    "r" + strings.ReplaceAll(string(r.id), "-", "") + "-" + strconv.Itoa(i) + "-" + strconv.Itoa(number),
 		Image: img.digest.String(), Args: r.s.planner.Command(i), Env: environment(r.s.planner.Env(i), s.Seed, d.Key, number),
-		Dir: workspace, Home: home, Mounts: a.sandbox.mounts, Log: a.log, Network: s.Network,
+		Dir: workspace, Home: home, Mounts: a.sandbox.mounts, Secrets: secrets, Log: printed, Network: s.Network,
 		Memory: memory, CPU: s.Resources.CPU, Pids: s.Resources.Pids, Hostname: hostname,
 	})
 	if err != nil {
@@ -234,6 +246,11 @@ func (r *run) attempt(ctx context.Context, i int, a *attempt, before []store.Att
 
 // keepLog moves what was printed into the store.
 func (r *run) keepLog(ctx context.Context, a *attempt, at *store.Attempt) error {
+	if a.masked != nil {
+		if err := a.masked.Flush(); err != nil {
+			return fmt.Errorf("keeping the log: %w", err)
+		}
+	}
 	f, n, err := a.log.finish()
 	if err != nil {
 		return fmt.Errorf("keeping the log: %w", err)

@@ -23,6 +23,7 @@ func (r *run) capture(ctx context.Context, i int, a *attempt, attempts []store.A
 	d := r.s.planner.Decision(i)
 	b := r.e.store.NewBatch()
 	defer b.Close()
+	r.warnOfKeptSecrets(s, a.sandbox.work)
 	rec := &store.Record{Key: d.Key, Action: d.Action, Note: r.s.planner.Note(i).Encode(), Run: r.id, Stage: s.Name, Created: r.e.cfg.Now().UTC(), Attempts: attempts}
 	for _, o := range s.Outputs {
 		art, err := tree.Capture(ctx, r.e.store, b, a.sandbox.work, o.Path)

@@ -9,7 +9,8 @@
 //	             of packages, lock.go writes the lock
 //	session.go   Pipeline + digests + project ─▶ Planner: what Plan, Why and Run share
 //	run.go       Planner ─▶ sched; result.go records, summary.go tells, export.go exports
-//	attempt.go   one stage: sandbox.go, watch.go, capture.go, and again by retry.go
+//	attempt.go   one stage: sandbox.go, watch.go, capture.go, and again by retry.go;
+//	             secrets.go says what of it nobody else may see
 //	history.go   what is recorded: Runs, Show; logs.go, why.go, get.go likewise;
 //	             inspect.go looks into images
 //

@@ -19,6 +19,7 @@ const (
 	Machine     ErrorKind = "machine"  // the machine, the store, the network or a registry failed
 	Differs     ErrorKind = "differs"  // --locked or --expect-cached found a difference
 	Interrupted ErrorKind = "canceled" // the user stopped it
+	Wanting     ErrorKind = "secrets"  // a run is to be asked for again, with secrets: see secrets.go
 )
 
 // Error is what the engine's methods return: a kind, what happened, and what to
@@ -28,6 +29,7 @@ type Error struct {
 	Message     string          `json:"message"`
 	Hint        string          `json:"hint,omitempty"`
 	Diagnostics hcl.Diagnostics `json:"diagnostics,omitempty"`
+	Secrets     []string        `json:"secrets,omitempty"` // names, of Wanting
 }
 
 func (e *Error) Error() string {

@@ -30,7 +30,7 @@ func (r *run) settle(i int, st sched.State, reason string, err error) {
 	if err == nil || st != sched.Failed {
 		return
 	}
-	res.Error = err.Error()
+	res.Error = r.masks.String(err.Error())
 	var fe *failedError
 	if errors.As(err, &fe) {
 		r.fails[i] = &fe.failure
@@ -39,6 +39,7 @@ func (r *run) settle(i int, st sched.State, reason string, err error) {
 		ee := AsError(err)
 		r.fails[i] = &event.Failure{Class: store.ClassInfra, Message: ee.Error(), Hint: ee.Hint, File: stage.Range.File, Line: stage.Range.Start.Line}
 	}
+	r.hide(r.fails[i])
 }
 
 // begin records that the run is under way, so that it is seen from elsewhere and

@@ -36,6 +36,10 @@ func (r *run) tryAll(ctx context.Context, i int, release func()) (attempts []sto
 		} else {
 			at, rec, fail = r.attempt(ctx, i, a, attempts, release)
 		}
+		if fail != nil {
+			at.Error = r.masks.String(at.Error)
+			r.hide(fail)
+		}
 		attempts = append(attempts, at)
 		r.emit(event.Event{Type: event.AttemptDone, Stage: s.Name, Attempt: &at, Number: number})
 		if fail == nil {
@@ -61,8 +65,9 @@ func (r *run) tryAll(ctx context.Context, i int, release func()) (attempts []sto
 // an image that is not to be had, or is not what it should be.
 func final(err error) bool {
 	var known *Error
+	var diags hcl.Diagnostics
 	status := fetch.Status(err)
-	return err != nil && (errors.As(err, &known) || errors.Is(err, runtime.ErrBadImage) || fetch.IsMismatch(err) || fetch.IsPermanent(err) && fetch.Status(err) == 0 ||
+	return err != nil && (errors.As(err, &known) || errors.As(err, &diags) || errors.Is(err, runtime.ErrBadImage) || fetch.IsMismatch(err) || fetch.IsPermanent(err) && fetch.Status(err) == 0 ||
 		status >= 400 && status < 500 && status != http.StatusTooManyRequests && status != http.StatusRequestTimeout)
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"plumb/engine/event"
+	"plumb/engine/mask"
 	"plumb/engine/plan"
 	"plumb/engine/sched"
 	"plumb/hcl"
@@ -28,6 +29,7 @@ type run struct {
 	id      store.RunID
 	started time.Time
 	live    *liveRun
+	masks   *mask.Set // hides secrets in logs, nil for none
 
 	emitMu sync.Mutex
 	sink   func(event.Event)
@@ -52,7 +54,7 @@ func (e *Engine) run(ctx context.Context, req RunRequest, emit func(event.Event)
 	if e.cfg.ReadOnly {
 		return &Error{Kind: Machine, Message: "the store is open for reading only"}
 	}
-	if err := errors.Join(e.room(), e.putOverdue()); err != nil {
+	if err := errors.Join(checkSecrets(req.Secrets), e.room(), e.putOverdue()); err != nil {
 		return err
 	}
 	s, err := e.prepare(ctx, req, throttled(emit))
@@ -60,7 +62,7 @@ func (e *Engine) run(ctx context.Context, req RunRequest, emit func(event.Event)
 		return err
 	}
 	r := &run{
-		e: e, s: s, req: req, id: e.newRunID(), started: started, sink: emit,
+		e: e, s: s, req: req, id: e.newRunID(), started: started, sink: emit, masks: masksOf(s.pipeline, req.Secrets),
 		results: make([]store.StageResult, len(s.pipeline.Stages)), ready: map[int]*attempt{}, fails: map[int]*event.Failure{},
 	}
 	if req.ExpectCached {
@@ -103,6 +105,10 @@ func (e *Engine) prepareOnce(ctx context.Context, req RunRequest, tell func(even
 	if req.ExpectCached {
 		return s, nil
 	}
+	if err := s.wantSecrets(req.Secrets); err != nil {
+		// What was read for planning is not read again when the run comes back.
+		return nil, errors.Join(err, s.keepRead(ctx, e.store))
+	}
 	if err := s.presentOffline(ctx, e); err != nil {
 		return nil, err
 	}
@@ -116,6 +122,7 @@ func (r *run) execute(ctx context.Context) error {
 	r.live = r.e.live.begin(r.id, r.req.Project.Dir)
 	defer r.e.live.end(r.live)
 	r.emit(event.Event{Type: event.RunStarted, Count: r.count(), Pipeline: r.s.pipeline.Name})
+	r.warnOfSecrets()
 	r.hold(r.lease())
 	defer r.letGo()
 	for name, pin := range r.s.images {
@@ -277,7 +284,8 @@ func (r *run) Decide(_ context.Context, i int) (sched.Verdict, error) {
 	case plan.Skip:
 		return sched.Skip, nil
 	}
-	return sched.Run, nil
+	_, err := r.secrets(i)
+	return sched.Run, err
 }
 
 // undecided makes a failure of the stage out of what only showed when the stages

@@ -120,13 +120,22 @@ func (s *session) ingest(ctx context.Context, st *store.Store) error {
 			kept = append(kept, now)
 		}
 	}
-	if !s.batch.Empty() {
-		if err := st.Commit(ctx, s.batch); err != nil {
-			return fmt.Errorf("keeping the inputs: %w", err)
-		}
+	if err := s.keepRead(ctx, st); err != nil {
+		return err
 	}
 	s.leases = append(s.leases, st.LeaseBlobs(kept...))
 	return s.bring(ctx)
+}
+
+// keepRead commits what was read of the project so far.
+func (s *session) keepRead(ctx context.Context, st *store.Store) error {
+	if s.batch.Empty() {
+		return nil
+	}
+	if err := st.Commit(ctx, s.batch); err != nil {
+		return fmt.Errorf("keeping the inputs: %w", err)
+	}
+	return nil
 }
 
 // bring makes the bytes of the sources that stages will read present.
