@@ -126,24 +126,27 @@ func (e *Env) secretCommand(ctx context.Context, dir string, args []string) ([]b
 	c := exec.CommandContext(ctx, program, args[1:]...)
 	c.Dir, c.Env, c.Stdout, c.Stderr = dir, e.Environ, out, e.Stderr
 	c.WaitDelay = time.Second // for what it left running with its output open
+	var exit *exec.ExitError
 	switch err := c.Run(); {
-	case ctx.Err() == context.DeadlineExceeded:
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return nil, fmt.Errorf("the command %q was not done after %s", args[0], secretTime)
-	case err != nil && !errors.Is(err, exec.ErrWaitDelay):
+	case errors.As(err, &exit):
 		return nil, fmt.Errorf("the command %q ended with %w", args[0], err)
+	case err != nil && !errors.Is(err, exec.ErrWaitDelay):
+		return nil, fmt.Errorf("the command %q cannot be run: %w", args[0], err)
 	}
-	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
+	return bytes.TrimSuffix(out.kept, []byte("\n")), nil
 }
 
-// limited keeps so many bytes of what is written to it.
+// limited keeps the first bytes of what is written to it, and takes the rest.
 type limited struct {
-	bytes.Buffer
+	kept []byte
 	left int
 }
 
 func (l *limited) Write(p []byte) (int, error) {
 	n := min(len(p), l.left)
 	l.left -= n
-	l.Buffer.Write(p[:n])
+	l.kept = append(l.kept, p[:n]...)
 	return len(p), nil
 }

@@ -22,7 +22,8 @@ import (
 // containers do what they should is tested in runtime/containerd and by the scripts.
 //
 //	write FILE TEXT   copy FROM TO   fail CODE   oom-until BYTES FILE   sleep
-//	killed-once MARK FILE   mkdir DIR   print LINE…   env NAME FILE   (joined by ";")
+//	killed-once MARK FILE   mkdir DIR   print LINE…   env NAME FILE   print-env NAME
+//	print-secret NAME   copy-secret NAME FILE   name-secret NAME   (joined by ";")
 type fakeRuntime struct {
 	mu      sync.Mutex
 	created int
@@ -130,6 +131,20 @@ func (c *fakeContainer) do(w []string) runtime.Exit {
 			}
 		}
 		return fail(fmt.Errorf("no %s in the environment", w[1]))
+	case "print-env":
+		for _, kv := range c.spec.Env {
+			if n, v, _ := strings.Cut(kv, "="); n == w[1] {
+				fmt.Fprintln(c.spec.Log, v)
+			}
+		}
+	case "print-secret": // in two writes
+		v := c.spec.Secrets.Files[w[1]]
+		fmt.Fprintf(c.spec.Log, "it is %s", v[:len(v)/2])
+		fmt.Fprintf(c.spec.Log, "%s, and %x\n", v[len(v)/2:], v)
+	case "copy-secret":
+		return c.do([]string{"write", w[2], string(c.spec.Secrets.Files[w[1]])})
+	case "name-secret":
+		return c.do([]string{"write", string(c.spec.Secrets.Files[w[1]]), ""})
 	case "fail":
 		code, _ := strconv.Atoi(w[1])
 		return runtime.Exit{Code: code}

@@ -56,7 +56,7 @@ func (Secret) GoString() string { return "(secret)" }
 // Of a stage that may turn out to be unchanged they are asked for, but they need not
 // be there.
 func (s *session) wantSecrets(have map[string]Secret) error {
-	var want []string
+	var want, told []string
 	var diags hcl.Diagnostics
 	for i := range s.pipeline.Stages {
 		st := &s.pipeline.Stages[i]
@@ -69,7 +69,8 @@ func (s *session) wantSecrets(have map[string]Secret) error {
 			switch {
 			case runs && !sent:
 				want = append(want, name)
-			case certain && secret.Missing != "":
+			case certain && secret.Missing != "" && !slices.Contains(told, name):
+				told = append(told, name)
 				diags = append(diags, missingSecret(s.pipeline, st, name, secret))
 			}
 		}
@@ -177,24 +178,35 @@ func masksOf(p *hcl.Pipeline, secrets map[string]Secret) *mask.Set {
 	return mask.New(values)
 }
 
-// texts lists the strings and numbers in JSON, at any depth. True and false tell
-// nothing.
+// texts lists the strings and numbers in a value in JSON, at any depth. Names in it,
+// true and false tell nothing.
 func texts(value string) [][]byte {
-	var out [][]byte
 	d := json.NewDecoder(strings.NewReader(value))
 	d.UseNumber()
-	for {
-		t, err := d.Token()
-		switch t := t.(type) {
+	var v any
+	if d.Decode(&v) != nil {
+		return nil // canonical JSON decodes
+	}
+	var out [][]byte
+	var walk func(v any)
+	walk = func(v any) {
+		switch v := v.(type) {
 		case string:
-			out = append(out, []byte(t))
+			out = append(out, []byte(v))
 		case json.Number:
-			out = append(out, []byte(t.String()))
-		}
-		if err != nil {
-			return out
+			out = append(out, []byte(v.String()))
+		case []any:
+			for _, e := range v {
+				walk(e)
+			}
+		case map[string]any:
+			for _, e := range v {
+				walk(e)
+			}
 		}
 	}
+	walk(v)
+	return out
 }
 
 // hide takes values out of what is said of a failure: names of files and metrics are
