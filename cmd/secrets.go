@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -103,12 +104,16 @@ func (e *Env) secretFile(dir, name string) (value []byte, err error) {
 		path = filepath.Join(e.getenv("HOME"), rest)
 	}
 	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("the file cannot be read: %w", err)
+	if err == nil {
+		value, err = io.ReadAll(io.LimitReader(f, engine.MaxSecret+1))
+		err = errors.Join(err, f.Close())
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	if value, err = io.ReadAll(io.LimitReader(f, engine.MaxSecret+1)); err != nil {
-		return nil, fmt.Errorf("the file cannot be read: %w", err)
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		err = pe.Err // the path is said once, as it is written
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the file %q cannot be read: %w", name, err)
 	}
 	return value, nil
 }
