@@ -46,6 +46,9 @@ func encodings(value []byte, add func(string)) {
 	if utf8.Valid(value) {
 		inJSON(string(value), add)
 	}
+	for _, marks := range [][2]string{{`"`, "'"}, {"&#34;", "&#39;"}, {"&quot;", "&#39;"}, {"&quot;", "&#x27;"}, {"&quot;", "&apos;"}} {
+		add(strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, marks[0], "'", marks[1]).Replace(string(value)))
+	}
 }
 
 // inBase64 tells what the value becomes as a part of any base64 text. It may begin

@@ -2,7 +2,7 @@
 //
 // A value is looked for as it is, line by line, and encoded (forms.go): base64 in
 // both alphabets and at each of the three places where it can begin inside of a
-// longer one, hexadecimal, escaped for a URL, escaped for JSON. Every byte that
+// longer one, hexadecimal, escaped for a URL, for JSON, for HTML. Every byte that
 // belongs to an occurrence of any form is hidden, and each stretch of hidden bytes
 // is written as Stars.
 //

@@ -100,6 +100,7 @@ func TestMask(t *testing.T) {
 		{"lower case of a query", []string{"a/b/c d"}, []string{"a%2fb%2fc+d a%2fb%2fc%20d a/b/c%20d"}, "*** *** ***"},
 		{"JSON", []string{"a\"b\\c\td<é😀"}, []string{`{"p": "a\"b\\c\td<é😀"} {"p":"a\"b\\c\td\u003cé😀"} {"p":"a\"b\\c\td<\u00e9\ud83d\ude00"}`},
 			`{"p": "***"} {"p":"***"} {"p":"***"}`},
+		{"HTML", []string{"a\"b'c<d>&"}, []string{"a&quot;b&#x27;c&lt;d&gt;&amp; a&#34;b&#39;c&lt;d&gt;&amp; a\"b'c&lt;d&gt;&amp;"}, "*** *** ***"},
 		{"lines", []string{pem}, []string{pem}, "***"},
 		{"one of its lines", []string{pem}, []string{"key: MIIEvQIBADANBgkqhkiG9w0BAQ", "EFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj\r\n"}, "key: ***\r\n"},
 		{"lines in JSON", []string{pem}, []string{`{"key":"` + strings.ReplaceAll(pem, "\n", `\n`) + `"}`}, `{"key":"***"}`},
@@ -278,7 +279,7 @@ func FuzzMask(f *testing.F) {
 			t.Errorf("values %q and %q, text %q (-want +got):\n%s", a, b, text, diff)
 		}
 		for _, v := range []string{a, b} {
-			if len(v) >= Shortest && strings.Contains(got, v) && !strings.Contains(Stars+Stars, v) && !strings.Contains(v, Stars) {
+			if len(v) >= Shortest && strings.Contains(got, v) && !strings.Contains(v, "*") {
 				t.Errorf("%q is left in %q", v, got)
 			}
 		}
