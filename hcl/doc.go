@@ -26,6 +26,9 @@
 // A sensitive param is marked, and the mark follows its value through everything
 // computed from it. Where a marked value would be shown or kept it is an error.
 //
+// A secret has no value here at all: only where a client finds it, and which stages
+// list it. It can stand in no expression.
+//
 // # Diagnostics
 //
 // All that is wrong is reported at once, sorted, each finding with its source

@@ -24,14 +24,14 @@ func plain(s *Set, text string) string {
 	for p := range s.all {
 		for at := 0; at+len(p) <= len(text); at++ {
 			if text[at:at+len(p)] == p {
-				for i := range p {
+				for i := range len(p) { // bytes
 					hidden[at+i] = true
 				}
 			}
 		}
 	}
 	var b strings.Builder
-	for i := range text {
+	for i := range len(text) {
 		switch {
 		case !hidden[i]:
 			b.WriteByte(text[i])

@@ -89,12 +89,17 @@ func filterAt(head uint32) uint32 { return head * 0x9e3779b1 >> (32 - filterBits
 // next finds the first pattern that begins at or behind from and before end, the
 // longest that begins there; -1 when there is none.
 func (s *Set) next(text []byte, from, end int) (start, stop int) {
-	shift, look := s.shift[:1<<16], s.least-2
+	shift, look, most := (*[1 << 16]uint8)(s.shift), s.least-2, s.least-1
 	last := min(end-1, len(text)-s.least)
 	for at := from; at <= last; {
-		i := at + look
-		if step := shift[int(text[i])|int(text[i+1])<<8]; step > 0 {
-			at += int(step)
+		pair := (*[2]byte)(text[at+look:])
+		step := int(shift[int(pair[0])|int(pair[1])<<8])
+		if step == most { // told apart, so that the processor can guess it and read on
+			at += most
+			continue
+		}
+		if step > 0 {
+			at += step
 			continue
 		}
 		if n := s.at(text[at:]); n > 0 {
