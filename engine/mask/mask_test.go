@@ -255,7 +255,8 @@ func TestLargest(t *testing.T) {
 			s := New([][]byte{value})
 			t.Logf("%d patterns", len(s.all))
 			text := string(value) + "." + base64.StdEncoding.EncodeToString(value) + "." + url.QueryEscape(string(value))
-			if got := written(t, s, pieces(r, text)...); got != "***.***.***" {
+			cut := len(text) / 7 // in the middle of all
+			if got := written(t, s, text[:cut], text[cut:4*cut], text[4*cut:]); got != "***.***.***" {
 				t.Errorf("%d bytes are left: %.100q", len(got), got)
 			}
 		})
