@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -17,8 +18,19 @@ type New func(t *testing.T) runtime.Runtime
 
 // bench is one runtime with the images that were prepared on it.
 type bench struct {
-	rt   runtime.Runtime
-	last atomic.Int64
+	rt    runtime.Runtime
+	lacks []Lack
+	last  atomic.Int64
+}
+
+// need skips a test of what there is not.
+func (b *bench) need(t *testing.T, all ...Lack) {
+	t.Helper()
+	for _, l := range all {
+		if slices.Contains(b.lacks, l) {
+			t.Skip("this machine does not let an ordinary user have it")
+		}
+	}
 }
 
 // outcome is how a container ended, with what it printed.

@@ -14,7 +14,9 @@
 //     SIGKILL and the kernel ends every process and undoes every mount the
 //     program ever made, because the namespaces have no other members: the
 //     waiter's death reaches the inside through PDEATHSIG, the death of PID 1
-//     ends its namespace.
+//     ends its namespace. An ordinary user may do this in a user namespace only:
+//     there the process is root first, id 0 being the user and 1 and up the
+//     user's subordinate ids (see SubordinateIDs), or nothing where there are none.
 //   - As a container's first program (see Shim) it loads a seccomp filter and
 //     executes the command it was given. The program is linked statically for
 //     this: inside a container there is no loader to rely on. C and not Go
@@ -45,11 +47,20 @@ const (
 
 // Env is environ with the order to enter private namespaces. Start the own
 // executable (see os.Executable) with it.
+//
+// For an ordinary user the order names the subordinate ids, "UIDS/GIDS", each as
+// "FIRST:COUNT,…".
 func Env(environ []string) []string {
+	order := "1"
+	if os.Geteuid() != 0 {
+		if s, err := SubordinateIDs(); err == nil {
+			order = ranges(s.UIDs) + "/" + ranges(s.GIDs)
+		}
+	}
 	kept := slices.DeleteFunc(slices.Clone(environ), func(s string) bool {
 		return strings.HasPrefix(s, nsVariable+"=") || strings.HasPrefix(s, outerVariable+"=")
 	})
-	return append(kept, nsVariable+"=1")
+	return append(kept, nsVariable+"="+order)
 }
 
 // Inside says whether this process is PID 1 of its own namespaces.

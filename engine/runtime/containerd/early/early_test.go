@@ -3,6 +3,7 @@ package early_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"plumb/engine/runtime/containerd/early"
+	"plumb/engine/runtime/runtimetest"
 )
 
 // The test program, started with this variable, tells what it finds.
@@ -104,6 +106,38 @@ func TestEnv(t *testing.T) {
 	got := early.Env([]string{"A=1", "PLUMB_NS=old", "PLUMB_OUTER_PID=1", "PLUMB_NSX=2"})
 	if diff := cmp.Diff([]string{"A=1", "PLUMB_NSX=2", "PLUMB_NS=1"}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// The same for ordinary users, with subordinate ids and without.
+func TestAsUser(t *testing.T) {
+	for name, ranges := range map[string]bool{"plumb-test-early": true, "": false} {
+		runtimetest.NewUser(t, name, ranges).Again(t, "TestNamespaces|TestExitStatus|TestSignals|TestRefused", "")
+	}
+}
+
+// What goes wrong before there is a program is told to who waits for it.
+func TestRefused(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("TestAsUser runs it")
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	c := ask(t, "exit", append(os.Environ(), "PLUMB_NS=5:5/5:5"))
+	c.ExtraFiles = []*os.File{w}
+	var e *exec.ExitError
+	if err := c.Run(); !errors.As(err, &e) || e.ExitCode() != 111 {
+		t.Errorf("got %v", err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	said, err := io.ReadAll(r)
+	if err != nil || !strings.Contains(string(said), "mapping subordinate ids with newuidmap and newgidmap (plumb doctor says what to do)") || !strings.HasPrefix(string(said), "newuidmap: ") {
+		t.Errorf("it said %q, %v", said, err)
 	}
 }
 

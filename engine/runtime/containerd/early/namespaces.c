@@ -11,10 +11,13 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "early.h"
+
+enum { PARENT = 3 };
 
 static volatile pid_t inner;
 
@@ -23,8 +26,18 @@ static void forward(int sig) {
 		kill(inner, sig);
 }
 
-static void die(const char *doing) {
-	fprintf(stderr, "plumb: %s: %s\n", doing, strerror(errno));
+// Nobody reads the standard error of an agent. What it tells the client that started
+// it goes into the pipe at descriptor 3, and so does this.
+int plumb_parent(void) {
+	struct stat st;
+	return !fstat(PARENT, &st) && S_ISFIFO(st.st_mode) ? PARENT : 2;
+}
+
+void plumb_die(const char *doing) {
+	const char *why = strerror(errno);
+	dprintf(2, "plumb: %s: %s\n", doing, why);
+	if (plumb_parent() == PARENT)
+		dprintf(PARENT, "%s: %s\n", doing, why);
 	_exit(111);
 }
 
@@ -40,7 +53,7 @@ static void attend(void) {
 	signal(SIGUSR2, forward);
 	while (waitpid(inner, &status, 0) < 0)
 		if (errno != EINTR)
-			die("waiting for the inner process");
+			plumb_die("waiting for the inner process");
 	if (WIFSIGNALED(status)) {
 		signal(WTERMSIG(status), SIG_DFL);
 		raise(WTERMSIG(status));
@@ -51,30 +64,32 @@ static void attend(void) {
 
 // enter makes the namespaces. Mounts of the machine still come in (slave), none
 // goes out. The pipe tells whether the waiter died before PDEATHSIG was set.
-static void enter(void) {
+static void enter(const char *order) {
 	int alive[2];
+	if (geteuid())
+		plumb_user(order);
 	if (unshare(CLONE_NEWNS | CLONE_NEWPID))
-		die("entering private mount and PID namespaces (are you root?)");
+		plumb_die("entering private mount and PID namespaces (plumb doctor says what to do)");
 	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL))
-		die("making mounts private");
+		plumb_die("making mounts private (plumb doctor says what to do)");
 	if (pipe2(alive, O_CLOEXEC))
-		die("making a pipe");
+		plumb_die("making a pipe");
 	inner = fork();
 	if (inner < 0)
-		die("forking");
+		plumb_die("forking");
 	if (inner > 0) {
 		close(alive[0]);
 		attend();
 	}
 	close(alive[1]);
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL))
-		die("setting the parent death signal");
+		plumb_die("setting the parent death signal");
 	struct pollfd gone = {alive[0], 0, 0};
 	if (poll(&gone, 1, 0) > 0)
 		_exit(112);
 	close(alive[0]);
 	if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL))
-		die("mounting /proc");
+		plumb_die("mounting /proc (in a container whose own /proc has masked parts it cannot be; plumb doctor says what to do)");
 }
 
 // Go reads its environment from the block the kernel made, not from libc, so
@@ -93,6 +108,7 @@ __attribute__((constructor)) static void early(int argc, char **argv, char **env
 	if (!order)
 		return;
 	snprintf(outer, sizeof outer, "PLUMB_OUTER_PID=%d", (int)getpid());
+	char *given = *order + strlen("PLUMB_NS=");
 	*order = outer;
-	enter();
+	enter(given);
 }
