@@ -51,6 +51,10 @@ type Container interface {
 	Delete(ctx context.Context) error
 }
 
+// Noted is what a Container implements that may have to tell people what of it is not
+// as the image says, "" for nothing: the machine does not let it be.
+type Noted interface{ Note() string }
+
 // Spec says what a container is. Everything not named here is the same for all
 // containers: no network but loopback, a user namespace, the few capabilities
 // that file handling needs, no new privileges, seccomp, masked paths.

@@ -35,6 +35,9 @@ type build struct {
 
 // Build implements runtime.Builder.
 func (r *Runtime) Build(ctx context.Context) (runtime.Build, error) {
+	if r.opts.IDs == 1 {
+		return nil, fmt.Errorf("beginning to make an image: its files have several owners, and there is one id only; %s", idsRemedy)
+	}
 	lease, err := r.server.client.LeasesService().Create(inNamespace(ctx), leases.WithRandomID(), leases.WithExpiration(buildLife))
 	if err != nil {
 		return nil, fmt.Errorf("beginning to make an image: taking a lease: %w", err)
@@ -132,7 +135,7 @@ func (b *build) unpack(ctx context.Context, key, parent string, write func(w io.
 	read, pipe := io.Pipe()
 	unpacked := make(chan error, 1)
 	go func() {
-		err := writeTree(ctx, newGate(upper, lower, nil), read)
+		err := writeTree(ctx, b.r.rootfs.gate(upper, lower, nil), read)
 		read.CloseWithError(err) // nil closes it, too: nobody waits for a reader that is gone
 		unpacked <- err
 	}()

@@ -21,7 +21,7 @@ import (
 // they counted and to clear away what a killed owner left. All cgroups of a
 // runtime stand below one parent, so that leftovers are known by their place.
 type cgroups interface {
-	// path names the container's cgroup for libcontainer.
+	// path names the container's cgroup for libcontainer, "" when it has none.
 	path(id string) string
 	// usage is what the cgroup counted so far. Missing counters are -1.
 	usage(id string) runtime.Usage
@@ -29,17 +29,25 @@ type cgroups interface {
 	forget(id string)
 	// oomKills is how often the cgroup's memory limit killed.
 	oomKills(id string) (int64, error)
-	// pids are all processes of the cgroup.
-	pids(id string) ([]int, error)
+	// pids are all processes of the container whose first one is given.
+	pids(id string, first int) ([]int, error)
 	// rejoin attaches this process to the cgroup it is in.
 	rejoin() error
 	// countsSwap says whether memory and swap together can be limited.
 	countsSwap() bool
+	// limitsCPU says whether CPU time can be.
+	limitsCPU() bool
 	// sweep kills what runs below the parent and removes it.
 	sweep() error
 }
 
-func openCgroups(parent string) (cgroups, error) {
+func openCgroups(parent string, rootless bool) (cgroups, error) {
+	if rootless {
+		if c, err := openDelegated(cgroup2Mount, parent); err == nil {
+			return c, nil
+		}
+		return cgroup0{}, nil
+	}
 	if lc.IsCgroup2UnifiedMode() {
 		return openCgroup2(parent)
 	}

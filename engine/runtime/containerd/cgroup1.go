@@ -102,11 +102,13 @@ func (c *cgroup1) oomKills(id string) (int64, error) {
 	return readField(c.file("memory", id, "memory.oom_control"), "oom_kill")
 }
 
-func (c *cgroup1) pids(id string) ([]int, error) {
+func (c *cgroup1) pids(id string, _ int) ([]int, error) {
 	return lc.GetAllPids(filepath.Join(c.mounts["devices"], c.parent, id))
 }
 
 func (c *cgroup1) rejoin() error { return os.WriteFile(c.own, []byte("0"), 0) }
+
+func (c *cgroup1) limitsCPU() bool { return true }
 
 func (c *cgroup1) countsSwap() bool {
 	_, err := os.Stat(filepath.Join(c.mounts["memory"], "memory.memsw.limit_in_bytes"))

@@ -15,9 +15,10 @@ import (
 
 // cgroup2 is a machine with the one unified hierarchy.
 type cgroup2 struct {
-	root   string
-	parent string
-	own    string
+	root    string
+	parent  string
+	own     string
+	unruled bool // by CPU time: an ordinary user is seldom given that controller
 }
 
 // cgroup2Mount is where everyone mounts it, libcontainer too.
@@ -75,9 +76,11 @@ func (c *cgroup2) oomKills(id string) (int64, error) {
 	return readField(filepath.Join(c.dir(id), "memory.events"), "oom_kill")
 }
 
-func (c *cgroup2) pids(id string) ([]int, error) { return lc.GetAllPids(c.dir(id)) }
+func (c *cgroup2) pids(id string, _ int) ([]int, error) { return lc.GetAllPids(c.dir(id)) }
 
 func (c *cgroup2) rejoin() error { return os.WriteFile(c.own, []byte("0"), 0) }
+
+func (c *cgroup2) limitsCPU() bool { return !c.unruled }
 
 // Every cgroup but the root has memory.swap.max when the kernel counts swap.
 func (c *cgroup2) countsSwap() bool {

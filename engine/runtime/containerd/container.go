@@ -27,6 +27,7 @@ type container struct {
 	id     string
 	img    *image
 	bare   bool
+	note   string // see Note
 	log    *logPipe
 	secret string // directory of its secrets, "" for none
 	task   *task
@@ -62,7 +63,7 @@ func (r *Runtime) create(ctx context.Context, s runtime.Spec) (_ *container, err
 	if err := claimMounts(s.Mounts, uid, gid); err != nil {
 		return nil, err
 	}
-	c := &container{r: r, id: s.ID, img: img, bare: s.Bare}
+	c := &container{r: r, id: s.ID, img: img, bare: s.Bare, note: f.note}
 	if err := r.enter(c); err != nil {
 		return nil, err
 	}
@@ -80,7 +81,7 @@ func (r *Runtime) create(ctx context.Context, s runtime.Spec) (_ *container, err
 	if err := c.make(inNamespace(ctx), s, f); err != nil {
 		return nil, err
 	}
-	c.before = r.cgroups.usage(c.id)
+	c.before = c.counted()
 	return c, nil
 }
 
@@ -146,6 +147,9 @@ func (c *container) make(ctx context.Context, s runtime.Spec, f furnished) error
 	return errors.Join(err, c.log.handedOver())
 }
 
+// Note implements runtime.Noted.
+func (c *container) Note() string { return c.note }
+
 // Start lets the command go.
 func (c *container) Start(ctx context.Context) error {
 	c.r.cgroups.forget(c.id)
@@ -198,13 +202,23 @@ func (c *container) readExit() (runtime.Exit, error) {
 
 // used leaves out what making the container has used.
 func (c *container) used() runtime.Usage {
-	u := c.r.cgroups.usage(c.id)
+	u := c.counted()
 	return runtime.Usage{
 		CPU:     since(u.CPU, c.before.CPU),
 		Memory:  u.Memory,
 		Read:    since(u.Read, c.before.Read),
 		Written: since(u.Written, c.before.Written),
 	}
+}
+
+// counted is what the cgroup says, and of CPU time, where there is none, what the
+// kernel counts for a process and those that it has waited for.
+func (c *container) counted() runtime.Usage {
+	u := c.r.cgroups.usage(c.id)
+	if u.CPU < 0 {
+		u.CPU = c.task.cpu()
+	}
+	return u
 }
 
 func since[T int64 | time.Duration](now, before T) T {
@@ -230,7 +244,7 @@ func (c *container) Kill(ctx context.Context, signal int, all bool) error {
 	pids := []int{c.task.pid}
 	if all && signal != int(syscall.SIGKILL) {
 		var err error
-		if pids, err = c.r.cgroups.pids(c.id); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if pids, err = c.r.cgroups.pids(c.id, c.task.pid); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("signalling container %q: %w", c.id, err)
 		}
 	}

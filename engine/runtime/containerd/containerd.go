@@ -23,6 +23,16 @@
 // image with what it lacks (a passwd entry for its user, /etc/hosts, a home, see
 // furnish.go).
 //
+// # Without root
+//
+// In a user namespace (package early makes one for an ordinary user) the same code
+// runs with these differences. Ids inside a container are those of this process: 0 is
+// the user, so outputs are the user's, and layers are unpacked with these ids and need
+// no mapped mounts. Overlays keep their notes in the attributes of users. Devices are
+// bound from the machine's /dev, since none can be made. Limits and their counters
+// need a cgroup that was delegated to the user (cgroup2.go); without one there are
+// none (cgroup0.go). With a single id everything in an image is root's.
+//
 // # What was measured
 //
 // On two shared cores, kernel 6.18, cgroup v1; see the benchmarks for today's
@@ -62,7 +72,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"plumb/engine/runtime"
-	_ "plumb/engine/runtime/containerd/early"    // what links this package can
+	"plumb/engine/runtime/containerd/early"      // what links this package can
 	_ "plumb/engine/runtime/containerd/runcinit" // be a container's first process
 )
 
@@ -87,6 +97,9 @@ type Options struct {
 	BaseID uint32       // first host id that containers are mapped to, 0 for DefaultBaseID
 	IDs    uint32       // how many, 0 for DefaultIDs
 	Pids   int64        // limit of a container that names none, 0 for DefaultPids
+
+	rootless bool // in a user namespace, which has these ids:
+	own      early.Subordinate
 }
 
 // Runtime is containerd in this process.
@@ -103,10 +116,13 @@ type Runtime struct {
 	trash   *trash
 	base    string // where root filesystems are mounted
 	devices string // the /dev of all containers
-	files   uint64 // how many files a process may open: not all roots may raise it
 	mu      sync.Mutex
 	live    map[string]*container
 	closed  bool
+
+	// How many files a process may open, and processes a user may have: not all roots
+	// may raise it.
+	files, processes uint64
 }
 
 var _ runtime.Runtime = (*Runtime)(nil)
@@ -115,7 +131,7 @@ var _ runtime.Runtime = (*Runtime)(nil)
 // error names what the machine lacks; see also Probe.
 func New(ctx context.Context, opts Options) (_ *Runtime, err error) {
 	if os.Geteuid() != 0 {
-		return nil, errors.New("starting the container runtime: it needs root")
+		return nil, errors.New("starting the container runtime: it needs root, or a user namespace (early.Enter makes one)")
 	}
 	if opts, err = opts.complete(); err != nil {
 		return nil, err
@@ -137,16 +153,16 @@ func New(ctx context.Context, opts Options) (_ *Runtime, err error) {
 
 // open makes the parts, the ones that need sweeping first.
 func (r *Runtime) open(ctx context.Context) (err error) {
-	if r.cgroups, err = openCgroups("plumb-" + nameOf(r.opts.Root)); err != nil {
+	if r.cgroups, err = openCgroups("plumb-"+nameOf(r.opts.Root), r.opts.rootless); err != nil {
 		return err
 	}
-	if r.base, err = mountBase(r.opts.State, nameOf(r.opts.Root)); err != nil {
+	if r.base, err = mountBase(r.opts, nameOf(r.opts.Root)); err != nil {
 		return err
 	}
 	if err := r.sweep(); err != nil {
 		return err
 	}
-	if err := trustStore(r.opts.Root); err != nil {
+	if err := errors.Join(trustIDs(r.opts.Root, r.log), trustStore(r.opts.Root)); err != nil {
 		return err
 	}
 	r.trash = newTrash(filepath.Join(r.opts.Root, "trash"), r.log)
@@ -159,13 +175,15 @@ func (r *Runtime) open(ctx context.Context) (err error) {
 	if r.shim, err = newShim(); err != nil {
 		return err
 	}
-	var files unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
-		return fmt.Errorf("reading the limit of open files: %w", err)
+	for what, to := range map[int]*uint64{unix.RLIMIT_NOFILE: &r.files, unix.RLIMIT_NPROC: &r.processes} {
+		var limit unix.Rlimit
+		if err := unix.Getrlimit(what, &limit); err != nil {
+			return fmt.Errorf("reading the limits of open files and processes: %w", err)
+		}
+		*to = limit.Max
 	}
-	r.files = files.Max
 	r.devices = filepath.Join(r.opts.State, "dev")
-	if err := makeDevices(r.devices); err != nil {
+	if err := makeDevices(r.devices, r.opts.rootless); err != nil {
 		return err
 	}
 	if r.server, err = r.boot(ctx); err != nil {
@@ -202,6 +220,13 @@ func (o Options) complete() (Options, error) {
 	}
 	if o.Pids == 0 {
 		o.Pids = DefaultPids
+	}
+	if o.rootless = early.Rootless(); o.rootless {
+		var err error
+		if o.own, err = early.Mapped(); err != nil {
+			return o, fmt.Errorf("starting the container runtime: %w", err)
+		}
+		o.BaseID, o.IDs = 0, min(o.IDs, early.Total(o.own.UIDs), early.Total(o.own.GIDs))
 	}
 	for _, dir := range []*string{&o.Root, &o.State} {
 		if *dir == "" {

@@ -8,6 +8,7 @@ import (
 
 	"plumb/engine/runtime"
 	"plumb/engine/runtime/containerd"
+	"plumb/engine/runtime/containerd/early"
 	"plumb/engine/runtime/runtimetest"
 )
 
@@ -48,5 +49,24 @@ func tempDir(tb testing.TB) string {
 }
 
 func TestRuntime(t *testing.T) {
-	runtimetest.Run(t, func(t *testing.T) runtime.Runtime { return newRuntime(t) })
+	runtimetest.Run(t, func(t *testing.T) runtime.Runtime { return newRuntime(t) }, lacks(t)...)
+}
+
+// lacks is what these tests do without when an ordinary user runs them.
+func lacks(t *testing.T) (all []runtimetest.Lack) {
+	if !early.Rootless() {
+		return nil
+	}
+	all = append(all, runtimetest.OtherIDs)
+	if !containerd.HasCgroups() {
+		all = append(all, runtimetest.Limits)
+	}
+	own, err := early.Mapped()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if early.Total(own.UIDs) == 1 {
+		all = append(all, runtimetest.ManyIDs)
+	}
+	return all
 }

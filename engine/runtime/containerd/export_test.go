@@ -9,6 +9,12 @@ import (
 	"plumb/engine/runtime"
 )
 
+// HasCgroups says whether an ordinary user has any.
+func HasCgroups() bool {
+	c, err := openCgroups("plumb-test", true)
+	return err == nil && c.path("x") != ""
+}
+
 // Root is where the runtime keeps what it keeps.
 func (r *Runtime) Root() string { return r.opts.Root }
 

@@ -31,6 +31,7 @@ type furnished struct {
 	user   user.ExecUser
 	layers []string // idmapped, topmost first
 	dir    string   // the layer that was added
+	note   string   // for people, on what is not as the image says
 }
 
 // furnishImage answers the layers and the user of containers of img.
@@ -62,6 +63,9 @@ func (i *images) makeFurniture(img *image, home string) (f furnished, err error)
 	}
 	if f.user, err = room.fill(img.config.User, home); err != nil {
 		return f, err
+	}
+	if name, _, _ := strings.Cut(img.config.User, ":"); room.ids == 1 && name != "" && name != "0" && name != "root" {
+		f.note = fmt.Sprintf("the image's user is %q, and there is one id only: its containers run as root inside; %s", name, idsRemedy)
 	}
 	f.dir = room.layer
 	f.layers, err = i.rootfs.mapLayers(append([]string{room.layer}, img.layers...))
@@ -98,7 +102,7 @@ func look(layers []string, state string) (dir string, done func() error, err err
 	if dir, err = os.MkdirTemp(state, "look-"); err != nil {
 		return "", nil, err
 	}
-	m := mount.Mount{Type: "overlay", Source: "overlay", Options: []string{"ro", "lowerdir=" + strings.Join(layers, ":")}}
+	m := mount.Mount{Type: "overlay", Source: "overlay", Options: append(overlayNotes(), "ro", "lowerdir="+strings.Join(layers, ":"))}
 	if err := m.Mount(dir); err != nil {
 		return "", nil, errors.Join(err, os.Remove(dir))
 	}
@@ -138,6 +142,11 @@ func (f furniture) user(name string) (user.ExecUser, error) {
 	u, err := user.GetExecUser(name, nil, bytes.NewReader(passwd), bytes.NewReader(group))
 	if err != nil {
 		return user.ExecUser{}, fmt.Errorf("looking up the image's user %q: %w", name, err)
+	}
+	if f.ids == 1 {
+		// Refusing would leave out most images that have a user, and being root of one's
+		// own files is as good as being that user.
+		return user.ExecUser{Home: u.Home}, nil
 	}
 	for _, id := range append([]int{u.Uid, u.Gid}, u.Sgids...) {
 		if id >= f.ids {

@@ -37,6 +37,7 @@ type gate struct {
 	size    int64       // of all that is written
 	limit   *limiter    // nil for none
 	top     *tar.Header // the root's own entry
+	ids     uint32      // that there are for owners, 0 for all
 }
 
 func newGate(root string, lower []string, limit *limiter) *gate {
@@ -46,6 +47,15 @@ func newGate(root string, lower []string, limit *limiter) *gate {
 	}
 }
 
+// gate is one for this runtime's layers: without root some owners cannot be.
+func (r *rootfs) gate(root string, lower []string, limit *limiter) *gate {
+	g := newGate(root, lower, limit)
+	if r.plain {
+		g.ids = r.ids
+	}
+	return g
+}
+
 // maxLinks is how many symlinks a path may lead through, as in the kernel.
 const maxLinks = 40
 
@@ -53,6 +63,7 @@ func (g *gate) check(h *tar.Header) (bool, error) {
 	if g.entries++; g.entries > maxEntries {
 		return false, refuse("it has more than %d entries", maxEntries)
 	}
+	g.permit(h)
 	name := path.Clean(strings.TrimLeft(h.Name, "/"))
 	if name == ".." || strings.HasPrefix(name, "../") || strings.Contains(h.Name, "\x00") {
 		return false, refuse("its entry %q climbs out of the image", h.Name)
@@ -91,6 +102,31 @@ func (g *gate) check(h *tar.Header) (bool, error) {
 		return g.whiteout(h)
 	}
 	return true, nil
+}
+
+// permit takes from an entry what may not be written without root. An owner that has
+// no id here is nobody, as a mapped mount would show it, or root where there is no
+// nobody either.
+func (g *gate) permit(h *tar.Header) {
+	const nobody = 65534
+	if g.ids == 0 {
+		return
+	}
+	for _, id := range []*int{&h.Uid, &h.Gid} {
+		switch {
+		case *id >= 0 && *id < int(g.ids):
+		case nobody < g.ids:
+			*id = nobody
+		default:
+			*id = 0
+		}
+	}
+	for record := range h.PAXRecords {
+		attr, ok := strings.CutPrefix(record, "SCHILY.xattr.")
+		if ok && (strings.HasPrefix(attr, "security.") && attr != capabilityAttr || strings.HasPrefix(attr, overlayAttrs())) {
+			delete(h.PAXRecords, record)
+		}
+	}
 }
 
 // replaced forgets where directories are when one of them may be something else now:
@@ -352,7 +388,7 @@ func copyXattrs(from, to string) error {
 		return ignoreUnsupported(err)
 	}
 	for _, name := range strings.Split(strings.TrimSuffix(string(buf[:n]), "\x00"), "\x00") {
-		if strings.HasPrefix(name, "trusted.overlay.") {
+		if strings.HasPrefix(name, overlayAttrs()) {
 			continue
 		}
 		value := make([]byte, 64<<10)

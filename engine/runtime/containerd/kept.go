@@ -155,7 +155,7 @@ func (r *Runtime) View(ctx context.Context, manifest string, fn func(root string
 		return fmt.Errorf("looking into image %q: %w", manifest, err)
 	}
 	defer func() { err = errors.Join(err, os.Remove(at)) }()
-	m := mount.Mount{Type: "overlay", Source: "overlay", Options: []string{"ro", "nodev", "nosuid", "index=off", "lowerdir=" + strings.Join(img.layers, ":")}}
+	m := mount.Mount{Type: "overlay", Source: "overlay", Options: append(overlayNotes(), "ro", "nodev", "nosuid", "index=off", "lowerdir="+strings.Join(img.layers, ":"))}
 	if err := mount.All([]mount.Mount{m}, at); err != nil {
 		return fmt.Errorf("looking into image %q: %w", manifest, err)
 	}

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"plumb/engine/runtime/containerd/early"
 )
 
 // What the layers of an image show, before anything is mounted.
@@ -50,9 +52,26 @@ func lookUp(layer, name string) (info os.FileInfo, hides bool) {
 	return nil, hides
 }
 
+// overlayNotes are the mount options that make overlayfs keep its notes where this
+// process may write: as attributes of "trusted" that takes root.
+func overlayNotes() []string {
+	if early.Rootless() {
+		return []string{"userxattr"}
+	}
+	return nil
+}
+
+// overlayAttrs begins the names of these notes.
+func overlayAttrs() string {
+	if early.Rootless() {
+		return "user.overlay."
+	}
+	return "trusted.overlay."
+}
+
 func isOpaque(dir string) bool {
 	var value [1]byte
-	n, err := unix.Lgetxattr(dir, "trusted.overlay.opaque", value[:])
+	n, err := unix.Lgetxattr(dir, overlayAttrs()+"opaque", value[:])
 	return err == nil && n == 1 && value[0] == 'y'
 }
 

@@ -105,21 +105,26 @@ func ownDirectories(fd int, source string, uid, gid int) error {
 
 // makeDevices makes the /dev of all containers: a small read-only file system
 // with the devices that do no harm, and the places where each container mounts
-// its own. Binding it is one mount where making it would be a dozen.
-func makeDevices(dir string) error {
+// its own. Binding it is one mount where making it would be a dozen. Without root no
+// device can be made, and the machine's are bound.
+func makeDevices(dir string, rootless bool) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("making devices: %w", err)
 	}
 	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NOEXEC, "mode=0755,size=64k"); err != nil {
 		return fmt.Errorf("making devices: mounting %q: %w", dir, err)
 	}
-	for name, minor := range map[string]uint32{"null": 3, "zero": 5, "full": 7, "random": 8, "urandom": 9} {
-		if err := makeDevice(filepath.Join(dir, name), unix.Mkdev(1, minor)); err != nil {
+	for name, dev := range map[string]uint64{
+		"null": unix.Mkdev(1, 3), "zero": unix.Mkdev(1, 5), "full": unix.Mkdev(1, 7), "random": unix.Mkdev(1, 8), "urandom": unix.Mkdev(1, 9),
+		"tty": unix.Mkdev(5, 0),
+	} {
+		make := makeDevice
+		if rootless {
+			make = bindDevice
+		}
+		if err := make(filepath.Join(dir, name), dev); err != nil {
 			return fmt.Errorf("making device %q: %w", name, err)
 		}
-	}
-	if err := makeDevice(filepath.Join(dir, "tty"), unix.Mkdev(5, 0)); err != nil {
-		return fmt.Errorf("making device %q: %w", "tty", err)
 	}
 	for _, name := range []string{"pts", "shm", "mqueue"} {
 		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
@@ -142,4 +147,20 @@ func makeDevice(path string, dev uint64) error {
 		return err
 	}
 	return unix.Chmod(path, 0o666)
+}
+
+// bindDevice makes sure that the machine's device of that name is the one meant.
+func bindDevice(path string, dev uint64) error {
+	from := filepath.Join("/dev", filepath.Base(path))
+	var st unix.Stat_t
+	if err := unix.Stat(from, &st); err != nil {
+		return &os.PathError{Op: "stat", Path: from, Err: err}
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != dev {
+		return fmt.Errorf("%q is not that device", from)
+	}
+	if err := os.WriteFile(path, nil, 0o666); err != nil {
+		return err
+	}
+	return unix.Mount(from, path, "", unix.MS_BIND, "")
 }

@@ -19,6 +19,8 @@ import (
 	"github.com/opencontainers/runc/libcontainer/specconv"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"plumb/engine/runtime/containerd/early"
 )
 
 // taskRuntime is the plug-in that stands where containerd's shim manager would:
@@ -156,6 +158,7 @@ type task struct {
 	pid       int
 	done      chan struct{}      // closed when the process is gone
 	status    syscall.WaitStatus // valid then
+	used      time.Duration      // of CPU time, valid then
 	finished  time.Time          // valid then
 }
 
@@ -197,12 +200,17 @@ func convert(id string, spec *specs.Spec) (*configs.Config, error) {
 		// The session keyring of each container would count against a small
 		// quota of its user; its system calls are refused by the filter anyway.
 		NoNewKeyring: true,
+		// Which goes on where there is no cgroup, or one that rules no devices.
+		RootlessCgroups: early.Rootless(),
 	})
 	if err == nil {
 		cfg.Devices = nil
 	}
 	return cfg, err
 }
+
+// rlimits are those that ociSpec names.
+var rlimits = map[string]int{"RLIMIT_CORE": unix.RLIMIT_CORE, "RLIMIT_NOFILE": unix.RLIMIT_NOFILE, "RLIMIT_NPROC": unix.RLIMIT_NPROC}
 
 func processOf(p *specs.Process, files taskFiles) *libcontainer.Process {
 	lp := &libcontainer.Process{
@@ -216,10 +224,9 @@ func processOf(p *specs.Process, files taskFiles) *libcontainer.Process {
 		ExtraFiles: files.extra,
 		LogLevel:   "3", // logrus: warnings
 		Init:       true,
-		Rlimits: []configs.Rlimit{
-			{Type: unix.RLIMIT_CORE, Soft: p.Rlimits[0].Soft, Hard: p.Rlimits[0].Hard},
-			{Type: unix.RLIMIT_NOFILE, Soft: p.Rlimits[1].Soft, Hard: p.Rlimits[1].Hard},
-		},
+	}
+	for _, l := range p.Rlimits {
+		lp.Rlimits = append(lp.Rlimits, configs.Rlimit{Type: rlimits[l.Type], Soft: l.Soft, Hard: l.Hard})
 	}
 	for _, g := range p.User.AdditionalGids {
 		lp.AdditionalGroups = append(lp.AdditionalGroups, int(g))
@@ -235,9 +242,25 @@ func (t *task) reap() {
 		if ws, ok := state.Sys().(syscall.WaitStatus); ok {
 			t.status = ws
 		}
+		t.used = state.UserTime() + state.SystemTime()
 	}
 	t.finished = time.Now()
 	close(t.done)
+}
+
+// cpu is the CPU time of the first process, at its end also that of all it has waited
+// for; -1 when the kernel does not say.
+func (t *task) cpu() time.Duration {
+	select {
+	case <-t.done:
+		return t.used
+	default:
+	}
+	var spent unix.Timespec
+	if err := unix.ClockGettime(int32(^t.pid<<3|2), &spent); err != nil { // clock_getcpuclockid(3)
+		return -1
+	}
+	return time.Duration(spent.Nano())
 }
 
 // remove takes the root filesystem away.

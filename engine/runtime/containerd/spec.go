@@ -38,10 +38,10 @@ func (r *Runtime) ociSpec(s runtime.Spec, img *image, f furnished) *specs.Spec {
 		Process:  r.process(s, img, f),
 		Mounts:   append(r.systemMounts(s), userMounts(s)...),
 		Linux: &specs.Linux{
-			UIDMappings:   r.mapping(),
-			GIDMappings:   r.mapping(),
+			UIDMappings:   r.mapping(r.opts.own.UIDs),
+			GIDMappings:   r.mapping(r.opts.own.GIDs),
 			Namespaces:    ociNamespaces(s.Network),
-			CgroupsPath:   r.cgroups.path(s.ID),
+			CgroupsPath:   r.cgroups.path(s.ID), // "" for none
 			Resources:     r.resources(s),
 			MaskedPaths:   maskedPaths(),
 			ReadonlyPaths: []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"},
@@ -55,6 +55,15 @@ func (r *Runtime) process(s runtime.Spec, img *image, f furnished) *specs.Proces
 		u.AdditionalGids = append(u.AdditionalGids, uint32(g))
 	}
 	caps := capabilities()
+	limits := []specs.POSIXRlimit{
+		{Type: "RLIMIT_CORE", Soft: 0, Hard: 0},
+		{Type: "RLIMIT_NOFILE", Soft: min(65536, r.files), Hard: min(1048576, r.files)},
+	}
+	if r.cgroups.path(s.ID) == "" {
+		// Which the kernel counts for each user of each user namespace, so for a container.
+		most := min(uint64(r.pids(s)), r.processes)
+		limits = append(limits, specs.POSIXRlimit{Type: "RLIMIT_NPROC", Soft: most, Hard: most})
+	}
 	return &specs.Process{
 		Args:            early.Shim(s.Args),
 		Env:             environment(s.Env, img.config.Env),
@@ -62,10 +71,7 @@ func (r *Runtime) process(s runtime.Spec, img *image, f furnished) *specs.Proces
 		User:            u,
 		NoNewPrivileges: true,
 		Capabilities:    &specs.LinuxCapabilities{Bounding: caps, Permitted: caps, Effective: caps},
-		Rlimits: []specs.POSIXRlimit{
-			{Type: "RLIMIT_CORE", Soft: 0, Hard: 0},
-			{Type: "RLIMIT_NOFILE", Soft: min(65536, r.files), Hard: min(1048576, r.files)},
-		},
+		Rlimits:         limits,
 	}
 }
 
@@ -89,7 +95,17 @@ func environment(stage, image []string) []string {
 	return env
 }
 
-func (r *Runtime) mapping() []specs.LinuxIDMapping {
+// mapping gives a container its ids: some of the machine's, or the own ones as they
+// are, in the same runs.
+func (r *Runtime) mapping(own []early.Range) (all []specs.LinuxIDMapping) {
+	if r.opts.rootless {
+		for _, run := range own {
+			if run.First < r.opts.IDs {
+				all = append(all, specs.LinuxIDMapping{ContainerID: run.First, HostID: run.First, Size: min(run.Count, r.opts.IDs-run.First)})
+			}
+		}
+		return all
+	}
 	return []specs.LinuxIDMapping{{ContainerID: 0, HostID: r.opts.BaseID, Size: r.opts.IDs}}
 }
 
@@ -105,10 +121,10 @@ func ociNamespaces(network bool) []specs.LinuxNamespace {
 }
 
 func (r *Runtime) resources(s runtime.Spec) *specs.LinuxResources {
-	pids := s.Pids
-	if pids == 0 {
-		pids = r.opts.Pids
+	if r.cgroups.path(s.ID) == "" {
+		return nil
 	}
+	pids := r.pids(s)
 	res := &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: &pids}}
 	if s.Memory > 0 {
 		res.Memory = &specs.LinuxMemory{Limit: &s.Memory}
@@ -116,11 +132,18 @@ func (r *Runtime) resources(s runtime.Spec) *specs.LinuxResources {
 			res.Memory.Swap = &s.Memory // memory and swap together: no swap
 		}
 	}
-	if s.CPU > 0 {
+	if s.CPU > 0 && r.cgroups.limitsCPU() {
 		period, quota := uint64(cpuPeriod), max(int64(s.CPU*cpuPeriod), 1000)
 		res.CPU = &specs.LinuxCPU{Period: &period, Quota: &quota}
 	}
 	return res
+}
+
+func (r *Runtime) pids(s runtime.Spec) int64 {
+	if s.Pids == 0 {
+		return r.opts.Pids
+	}
+	return s.Pids
 }
 
 func maskedPaths() []string {
@@ -138,14 +161,20 @@ func (r *Runtime) systemMounts(s runtime.Spec) []specs.Mount {
 	if s.Network {
 		sys = specs.Mount{Destination: "/sys", Type: "bind", Source: "/sys", Options: []string{"rbind", "rro", "rnosuid", "rnodev", "rnoexec"}}
 	}
+	pts := []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"}
+	if r.opts.IDs > 5 {
+		pts = append(pts, "gid=5")
+	}
 	all := []specs.Mount{
 		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
-		{Destination: "/dev", Type: "bind", Source: r.devices, Options: []string{"bind", "ro", "nosuid", "noexec"}},
-		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
+		{Destination: "/dev", Type: "bind", Source: r.devices, Options: []string{"rbind", "ro", "nosuid", "noexec"}},
+		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: pts},
 		{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", fmt.Sprintf("size=%d", shmSize(s.Memory))}},
 		{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
 		sys,
-		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"nosuid", "noexec", "nodev", "relatime", "ro"}},
+	}
+	if r.cgroups.path(s.ID) != "" {
+		all = append(all, specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"nosuid", "noexec", "nodev", "relatime", "ro"}})
 	}
 	if s.Network {
 		all = append(all, networkFiles()...)

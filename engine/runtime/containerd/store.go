@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,6 +21,43 @@ import (
 // is thus one that a power cut met: it is discarded, images are imported again.
 
 const bootFile = "boot"
+
+// Unpacked layers have the owners that containers have, as the process that unpacked
+// them had its ids: others are of no use to one with other ids, as a user has who was
+// given subordinate ids meanwhile. A file says which they were.
+const idsFile = "ids"
+
+// trustIDs discards a store whose layers were unpacked with other ids.
+func trustIDs(root string, log *slog.Logger) error {
+	now := ""
+	for _, file := range []string{"/proc/self/uid_map", "/proc/self/gid_map"} {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return fmt.Errorf("reading the mapping of ids: %w", err)
+		}
+		for line := range strings.Lines(string(b)) {
+			now += strings.Join(strings.Fields(line), " ") + "\n"
+		}
+		now += "\n"
+	}
+	path := filepath.Join(root, idsFile)
+	then, err := os.ReadFile(path)
+	switch {
+	case err == nil && string(then) == now:
+		return nil
+	case err == nil:
+		log.Warn("this user has other ids than when the images were unpacked, starting without them", "root", root)
+		if err := discardStore(root); err != nil {
+			return err
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("reading %q: %w", path, err)
+	}
+	if err := os.WriteFile(path, []byte(now), 0o600); err != nil {
+		return fmt.Errorf("writing %q: %w", path, err)
+	}
+	return nil
+}
 
 // trustStore discards a store that a power cut may have damaged, and notes that
 // it is open from now on.
@@ -88,7 +127,7 @@ func discardStore(root string) error {
 		return fmt.Errorf("discarding the store: %w", err)
 	}
 	for _, e := range entries {
-		if e.Name() == lockFile || e.Name() == "trash" || e.Name() == bootFile {
+		if e.Name() == lockFile || e.Name() == "trash" || e.Name() == bootFile || e.Name() == idsFile {
 			continue
 		}
 		if err := os.Rename(filepath.Join(root, e.Name()), filepath.Join(away, e.Name())); err != nil {

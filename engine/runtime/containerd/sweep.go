@@ -69,9 +69,11 @@ func unmountBelow(dir string) error {
 // mountBase answers the directory below which root filesystems are mounted. It
 // is state where the ids that containers are mapped to can walk there; a store
 // in somebody's home is often closed to others, and then it is a directory of
-// the machine's that nobody else can write to.
-func mountBase(state, name string) (string, error) {
-	if searchable(state) {
+// the machine's that nobody else can write to. Without root there is no question:
+// a container's root is the store's owner.
+func mountBase(o Options, name string) (string, error) {
+	state := o.State
+	if o.rootless || searchable(state) {
 		return filepath.Join(state, "containers"), nil
 	}
 	for _, parent := range mountParents() {

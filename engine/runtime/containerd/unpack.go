@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"sync"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 
 	"plumb/engine/runtime"
 )
@@ -138,7 +140,7 @@ func (i *images) apply(ctx context.Context, mounts []mount.Mount, l layerToUnpac
 	if !known {
 		through = io.TeeReader(limited, digester.Hash())
 	}
-	if err := writeTree(ctx, newGate(upper, lower, limited), through); err != nil {
+	if err := writeTree(ctx, i.rootfs.gate(upper, lower, limited), through); err != nil {
 		return err
 	}
 	if got := digester.Digest(); !known && got != l.diffID {
@@ -153,7 +155,7 @@ func writeTree(ctx context.Context, g *gate, r io.Reader) error {
 	defer ahead.Close()
 	opts := []archive.ApplyOpt{archive.WithFilter(g.check)}
 	if len(g.lower) > 0 {
-		opts = append(opts, archive.WithConvertWhiteout(archive.OverlayConvertWhiteout), archive.WithParents(g.lower))
+		opts = append(opts, archive.WithConvertWhiteout(whiteout), archive.WithParents(g.lower))
 	}
 	if _, err := archive.Apply(ctx, g.root, ahead, opts...); err != nil {
 		return inWords(err, g.root)
@@ -166,6 +168,14 @@ func writeTree(ctx context.Context, g *gate, r io.Reader) error {
 		return inWords(err, g.root)
 	}
 	return nil
+}
+
+// whiteout writes in the overlay's words that something of the layers below is hidden.
+func whiteout(h *tar.Header, name string) (write bool, err error) {
+	if filepath.Base(name) == ".wh..wh..opq" {
+		return false, unix.Setxattr(filepath.Dir(name), overlayAttrs()+"opaque", []byte{'y'}, 0)
+	}
+	return archive.OverlayConvertWhiteout(h, name)
 }
 
 func orDefault(v, byDefault int64) int64 {
