@@ -129,7 +129,26 @@ func (r *run) create(ctx context.Context, i, number int, memory int64) (_ *attem
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("creating the container of stage %q: %w", s.Name, err), a.log.close(), a.sandbox.close())
 	}
+	if noted, ok := a.container.(runtime.Noted); ok {
+		r.note(noted.Note())
+	}
 	return a, nil
+}
+
+// note warns once of what many containers have in common.
+func (r *run) note(text string) {
+	r.mu.Lock()
+	told := text == "" || r.noted[text]
+	if !told {
+		if r.noted == nil {
+			r.noted = map[string]bool{}
+		}
+		r.noted[text] = true
+	}
+	r.mu.Unlock()
+	if !told {
+		r.emit(event.Event{Type: event.Warning, Message: text})
+	}
 }
 
 // lineTeller passes printed lines on as events. When more come than anybody could

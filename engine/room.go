@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -22,6 +24,13 @@ const (
 	openReserve = reserve / 2
 )
 
+// privileged says whether the blocks that file systems keep for root are ours: root of
+// a user namespace is an ordinary user.
+var privileged = sync.OnceValue(func() bool {
+	ids, err := os.ReadFile("/proc/self/uid_map")
+	return os.Geteuid() == 0 && (err != nil || strings.Join(strings.Fields(string(ids)), " ") == "0 0 4294967295")
+})
+
 // roomFor requires so many free bytes where dir lies, or will.
 func roomFor(dir string, bytes int64) error {
 	var fsys syscall.Statfs_t
@@ -35,7 +44,7 @@ func roomFor(dir string, bytes int64) error {
 		return fmt.Errorf("looking for room on the disk of the store %q: %w", dir, err)
 	}
 	free := fsys.Bavail
-	if os.Geteuid() == 0 {
+	if privileged() {
 		free = fsys.Bfree
 	}
 	if has := int64(free) * fsys.Bsize; has < bytes {

@@ -38,7 +38,8 @@ type run struct {
 	results []store.StageResult // by stage
 	ready   map[int]*attempt    // prepared and not started yet
 	fails   map[int]*event.Failure
-	begun   bool // a record with status running was written
+	begun   bool            // a record with status running was written
+	noted   map[string]bool // what was told of containers
 	leases  []func()
 }
 
