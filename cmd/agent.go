@@ -52,6 +52,13 @@ func newAgentCommand(env *Env) *cli.Command {
 				}
 				return runAgentStop(c.Context, g, env)
 			}},
+			{Name: "probe", Hidden: true, OnUsageError: badUsage, Action: func(c *cli.Context) error {
+				g, err := globals(c, env)
+				if err != nil {
+					return err
+				}
+				return view.JSON(env.Stdout, containerd.Probe(c.Context, g.store))
+			}},
 			{Name: "serve", Hidden: true, OnUsageError: badUsage, Action: func(c *cli.Context) error {
 				if err := noArgs(c); err != nil {
 					return err
@@ -182,7 +189,9 @@ func runAgentServe(ctx context.Context, g global, env *Env) error {
 	srv := agent.NewServer(eng, agent.Options{Dir: g.store, Build: build, Version: Version(), PID: early.OuterPID(), Idle: idle(env), Logger: log, Rest: func() { eng.Rest(ctx) }, Sleep: eng.Forget})
 	err = srv.Serve(ctx, func() { p.tell(agent.Ready) })
 	err = errors.Join(err, eng.Close())
-	os.Remove(statePath(g.store)) //nolint:errcheck // not empty: the next agent clears it
+	for _, state := range statePaths(g.store) {
+		os.Remove(state) //nolint:errcheck // not empty: the next agent clears it
+	}
 	if err != nil {
 		log.Error("the agent ended", "error", err)
 		p.tell(err.Error())
@@ -197,14 +206,18 @@ func newRuntime(ctx context.Context, dir string, log *slog.Logger) (runtime.Runt
 
 // stateDir is where containers are mounted while they live. A container's root is
 // an unprivileged user outside, who must be able to pass through every directory on
-// the way there; the way to a store may well be closed to others, /run never is.
+// the way there; the way to a store may well be closed to others, /run never is. An
+// ordinary user's containers are of the same user, who has nothing to write in /run.
 func stateDir(dir string) string {
 	state := statePath(dir)
-	if os.MkdirAll(state, 0o711) != nil {
-		return filepath.Join(dir, "state")
+	if early.Rootless() || os.MkdirAll(state, 0o711) != nil {
+		return statePaths(dir)[1]
 	}
 	return state
 }
+
+// statePaths are all that it may be.
+func statePaths(dir string) []string { return []string{statePath(dir), filepath.Join(dir, "state")} }
 
 func statePath(dir string) string {
 	return filepath.Join("/run/plumb", store.Sum([]byte(dir)).Short())
@@ -213,7 +226,7 @@ func statePath(dir string) string {
 // wasKilled reports whether the store's last agent ended without clearing up after
 // its containers.
 func wasKilled(dir string) bool {
-	for _, state := range []string{statePath(dir), filepath.Join(dir, "state")} {
+	for _, state := range statePaths(dir) {
 		if entries, err := os.ReadDir(state); err == nil && len(entries) > 0 {
 			return true
 		}

@@ -1,8 +1,13 @@
 package cmd
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"os/exec"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -31,7 +36,7 @@ func newDoctorCommand(env *Env) *cli.Command {
 // runDoctor exits 3 when something is missing without which no stage runs.
 func runDoctor(ctx context.Context, g global, env *Env) error {
 	doc := view.DoctorDoc{Schema: engine.Schema, Store: g.store, OK: true}
-	for _, f := range containerd.Probe(ctx, g.store) {
+	for _, f := range probe(ctx, g, env) {
 		doc.Findings = append(doc.Findings, view.Finding{Name: f.Name, OK: f.OK, Detail: f.Detail, Remedy: f.Remedy})
 	}
 	doc.Findings = append(doc.Findings, storeFinding(ctx, g))
@@ -45,6 +50,25 @@ func runDoctor(ctx context.Context, g global, env *Env) error {
 		return silentError(exitMachine)
 	}
 	return nil
+}
+
+// probe looks at the machine as an agent would find it: that of an ordinary user is
+// root in namespaces of its own, and so is what looks.
+func probe(ctx context.Context, g global, env *Env) []containerd.Finding {
+	if isRoot() {
+		return containerd.Probe(ctx, g.store)
+	}
+	var out, complaint bytes.Buffer
+	var inside []containerd.Finding
+	cmd := exec.CommandContext(ctx, env.Executable, "--store", g.store, "agent", "probe")
+	cmd.Env, cmd.Stdout, cmd.Stderr = env.agentEnviron(), &out, &complaint
+	err := cmd.Run()
+	if err == nil {
+		err = json.Unmarshal(out.Bytes(), &inside)
+	} else if words := strings.TrimPrefix(strings.TrimSpace(complaint.String()), "plumb: "); words != "" {
+		err = errors.New(strings.ReplaceAll(strings.ReplaceAll(words, " (plumb doctor says what to do)", ""), "\n", "; "))
+	}
+	return append(containerd.ProbeUser(err), inside...)
 }
 
 // storeFinding opens the store the way a reading verb does.

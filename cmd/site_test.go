@@ -37,6 +37,7 @@ type site struct {
 	root  string // projects live here
 	env   []string
 	limit time.Duration // of a plumb, 0 for twice the patience
+	as    *syscall.Credential
 }
 
 // patience is how long a test waits for what must come, on a machine that does
@@ -117,7 +118,7 @@ func (s *site) startExe(exe, dir string, args ...string) *process {
 	p := &process{t: s.t, limit: s.limit, cmd: exec.Command(exe, append([]string{"--store", s.store}, args...)...), ended: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Env = dir, s.env
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.err
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: s.as}
 	if err := p.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package cmd
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"plumb/engine/apt"
+	"plumb/engine/runtime/runtimetest"
 	"plumb/hcl"
 )
 
@@ -69,6 +71,26 @@ func TestWine(t *testing.T) {
 	}
 	if !bytes.Contains(readme, []byte(a)) {
 		t.Errorf("the model is %s, and the README does not say so", a)
+	}
+	t.Run("as an ordinary user", func(t *testing.T) { one.asUser(t, a) })
+}
+
+// asUser makes image and model once more, of the packages that were downloaded.
+func (w wine) asUser(t *testing.T, model string) {
+	s := newUserSite(t, runtimetest.NewUser(t, "plumb-test-wine", true))
+	s.limit = w.limit
+	mine := wine{s, filepath.Join(s.root, "wine")}
+	const debs = "downloads/debs"
+	err := errors.Join(
+		os.CopyFS(filepath.Join(s.store, debs), os.DirFS(filepath.Join(w.store, debs))),
+		os.CopyFS(mine.dir, os.DirFS(w.dir)), os.RemoveAll(filepath.Join(mine.dir, "models")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.give(s.root)
+	mine.must("run", "--locked") // the lock has the image's digest
+	if got := mine.model(); got != model {
+		t.Errorf("the model is %s, and root's %s", got, model)
 	}
 }
 

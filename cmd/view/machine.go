@@ -33,6 +33,9 @@ func Doctor(w io.Writer, s Style, doc DoctorDoc) {
 	for i, line := range table(rows) {
 		f := doc.Findings[i]
 		mark := s.paint(green, "✔")
+		if f.OK && f.Remedy != "" {
+			mark = s.paint(yellow, "▲")
+		}
 		if !f.OK {
 			mark = s.paint(red, "✘")
 		}
