@@ -74,6 +74,9 @@ func privileged(program string) error {
 // or with the id in the place of the name.
 func subordinate(file string) ([]Range, error) {
 	name, id := userName()
+	if name == "" {
+		return nil, &Missing{fmt.Sprintf("the user %s has no name, and newuidmap serves none without", id), "as root: useradd --uid " + id + " NAME"}
+	}
 	var own []Range
 	err := eachRange(file, func(whose string, r Range) {
 		if whose == name || whose == id {
@@ -84,18 +87,23 @@ func subordinate(file string) ([]Range, error) {
 		return nil, err
 	}
 	if own = upTo(own, fullRange); len(own) == 0 {
-		return nil, &Missing{fmt.Sprintf("%s has no range for the user %s", file, cmp.Or(name, id)), RangeRemedy()}
+		return nil, &Missing{fmt.Sprintf("%s has no range for the user %s", file, name), RangeRemedy()}
 	}
 	return own, nil
 }
 
-// userName may be "": the user may be in another directory than /etc/passwd, or none.
+// userName is "" for a user without. One that is in another directory than
+// /etc/passwd is known to programs that are not linked statically.
 func userName() (name, id string) {
 	id = strconv.Itoa(os.Getuid())
 	if u, err := user.LookupId(id); err == nil {
 		return u.Username, id
 	}
-	return os.Getenv("USER"), id
+	out, err := exec.Command("id", "-un").Output()
+	if err != nil {
+		return "", id
+	}
+	return strings.TrimSpace(string(out)), id
 }
 
 // eachRange goes through a file, which need not be there.
@@ -128,9 +136,9 @@ func RangeRemedy() string {
 		// One that cannot be read is said elsewhere.
 		_ = eachRange(file, func(_ string, r Range) { free = max(free, uint64(r.First)+uint64(r.Count)) })
 	}
-	name, id := userName()
+	name, _ := userName()
 	ids := fmt.Sprintf("%d-%d", free, free+fullRange-1)
-	return fmt.Sprintf("as root: usermod --add-subuids %s --add-subgids %s %s", ids, ids, cmp.Or(name, id))
+	return fmt.Sprintf("as root: usermod --add-subuids %s --add-subgids %s %s", ids, ids, name)
 }
 
 func parseRange(line string) (name string, r Range, ok bool) {

@@ -49,20 +49,20 @@ static void map(const char *program, const char *pid, unsigned id, const char *r
 	plumb_die(program);
 }
 
-// mapped runs both programs on a process and says whether both were content. They
-// say themselves why they are not.
+// mapped runs both programs on a process, side by side, and says whether both were
+// content. They say themselves why they are not.
 static int mapped(const char *pid, unsigned uid, unsigned gid, const char *uids, const char *gids) {
+	int status, content = 1;
 	for (int group = 0; group < 2; group++) {
-		int status;
 		pid_t child = fork();
 		if (child < 0)
 			plumb_die("forking");
 		if (!child && dup2(plumb_parent(), 2) >= 0)
 			group ? map("newgidmap", pid, gid, gids) : map("newuidmap", pid, uid, uids);
-		if (waitpid(child, &status, 0) < 0 || status)
-			return 0;
 	}
-	return 1;
+	while (wait(&status) > 0)
+		content = content && !status;
+	return content;
 }
 
 // plumb_user puts the process into a user namespace in which it is root. order is
