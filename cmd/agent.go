@@ -158,7 +158,9 @@ func runAgentServe(ctx context.Context, g global, env *Env) error {
 	log := slog.New(slog.NewTextHandler(&lateFile{path: filepath.Join(g.store, "agent.log")}, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	eng, err := engine.Open(engine.Config{
 		Dir: g.store, Version: Version(), PID: early.OuterPID(), Logger: log, Now: env.Now,
-		NewRuntime: func(ctx context.Context) (runtime.Runtime, error) { return newRuntime(ctx, g.store, log) },
+		NewRuntime: func(ctx context.Context, at engine.Place) (runtime.Runtime, error) {
+			return newRuntime(ctx, at, g.store, log)
+		},
 	})
 	if err != nil {
 		if errors.Is(err, store.ErrInUse) {
@@ -182,7 +184,7 @@ func runAgentServe(ctx context.Context, g global, env *Env) error {
 	if wasKilled(g.store) {
 		// It may be long until this agent needs containers, and what the last one left
 		// must not stay for so long.
-		if rerr := eng.StartRuntime(ctx); rerr != nil {
+		if rerr := eng.StartRuntime(ctx, engine.Place{}); rerr != nil {
 			log.Warn("clearing away what a killed agent left", "error", rerr)
 		}
 	}
@@ -199,8 +201,19 @@ func runAgentServe(ctx context.Context, g global, env *Env) error {
 	return err
 }
 
-// newRuntime boots containerd beside the store.
-func newRuntime(ctx context.Context, dir string, log *slog.Logger) (runtime.Runtime, error) {
+// newRuntime makes what runs stages in a place; what it keeps is beside the store.
+func newRuntime(ctx context.Context, at engine.Place, dir string, log *slog.Logger) (runtime.Runtime, error) {
+	switch {
+	case at.Isolation == engine.IsolationChroot:
+		return nil, errors.New("it is not there yet")
+	case at.Containerd != "":
+		return nil, errors.New("it is not there yet")
+	case !early.Inside():
+		return nil, &engine.Error{
+			Kind: engine.Machine, Message: "the agent of this store has no namespaces of its own, and makes no containers",
+			Hint: "plumb agent stop ends it; the next one says what this machine lacks",
+		}
+	}
 	return containerd.New(ctx, containerd.Options{Root: filepath.Join(dir, "containerd"), State: stateDir(dir), Logger: log})
 }
 

@@ -79,10 +79,15 @@ func (e *Env) starter(g global) (agent.Starter, error) {
 	if err != nil {
 		return agent.Starter{}, err
 	}
-	return agent.Starter{
-		Dir: g.store, Build: build, Args: []string{e.Executable, "--store", g.store, "agent", "serve"}, Env: e.agentEnviron(),
+	s := agent.Starter{
+		Dir: g.store, Build: build, Args: []string{e.Executable, "--store", g.store, "agent", "serve"}, Env: e.agentEnviron(agentNamespaces()),
 		Wait: func(m string) { view.Note(e.Stderr, e.style(e.Width), m) },
-	}, nil
+	}
+	if g.place != (engine.Place{}) {
+		// Only the containers of the containerd inside need an agent with namespaces of its own.
+		s.Else = e.agentEnviron(nil)
+	}
+	return s, nil
 }
 
 // agentVariables is all of a client's environment that its agent gets: where files
@@ -92,8 +97,7 @@ var agentVariables = []string{
 	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR", "PLUMB_IDLE",
 }
 
-func (e *Env) agentEnviron() []string {
-	env := agentNamespaces()
+func (e *Env) agentEnviron(env []string) []string {
 	for _, name := range agentVariables {
 		if v := e.getenv(name); v != "" {
 			env = append(env, name+"="+v)

@@ -61,7 +61,7 @@ func probe(ctx context.Context, g global, env *Env) []containerd.Finding {
 	var out, complaint bytes.Buffer
 	var inside []containerd.Finding
 	cmd := exec.CommandContext(ctx, env.Executable, "--store", g.store, "agent", "probe")
-	cmd.Env, cmd.Stdout, cmd.Stderr = env.agentEnviron(), &out, &complaint
+	cmd.Env, cmd.Stdout, cmd.Stderr = env.agentEnviron(agentNamespaces()), &out, &complaint
 	err := cmd.Run()
 	if err == nil {
 		err = json.Unmarshal(out.Bytes(), &inside)

@@ -53,6 +53,7 @@ type Reach struct {
 type Request struct {
 	Project  Project  `json:"project"`
 	Reach    Reach    `json:"reach"`
+	Place    Place    `json:"place"`
 	Platform string   `json:"platform,omitempty"` // of images that name none; "" for the machine's
 	Targets  []string `json:"targets,omitempty"`  // stages; none for all
 	From     string   `json:"from,omitempty"`     // this stage and what is behind it

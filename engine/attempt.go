@@ -92,7 +92,7 @@ func (r *run) discard(a *attempt) {
 
 func (r *run) create(ctx context.Context, i, number int, memory int64) (_ *attempt, err error) {
 	s := r.s.planner.Stage(i)
-	rt, err := r.e.runtime.get(ctx, r.e.cfg.NewRuntime)
+	rt, err := r.e.runtimeOf(ctx, r.req.Place)
 	if err != nil {
 		return nil, err
 	}

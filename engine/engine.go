@@ -42,8 +42,7 @@ type Config struct {
 	PID        int // as others see this process, 0 for its own word
 	Logger     *slog.Logger
 	Now        func() time.Time
-	NewRuntime func(ctx context.Context) (runtime.Runtime, error)
-	Isolation  string // recorded in each key; "container" when empty
+	NewRuntime func(ctx context.Context, at Place) (runtime.Runtime, error)
 }
 
 // Engine implements API.
@@ -53,7 +52,7 @@ type Engine struct {
 
 	pipelines  pipelines
 	scanners   scanners
-	runtime    lazyRuntime
+	runtimes   runtimes
 	keys       keyLocks
 	live       liveRuns
 	background sync.WaitGroup // containers being deleted, caches being saved
@@ -74,9 +73,6 @@ var _ API = (*Engine)(nil)
 func Open(cfg Config) (*Engine, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
-	}
-	if cfg.Isolation == "" {
-		cfg.Isolation = "container"
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -102,7 +98,7 @@ func Open(cfg Config) (*Engine, error) {
 // Close ends the runtime, saves what was learned about files, and closes the store.
 func (e *Engine) Close() error {
 	e.background.Wait()
-	err := e.runtime.close()
+	err := e.runtimes.close()
 	if !e.cfg.ReadOnly {
 		err = errors.Join(err, e.putOverdue(), e.scanners.save())
 	}
@@ -139,10 +135,10 @@ func (e *Engine) Forget() {
 	debug.FreeOSMemory()
 }
 
-// StartRuntime starts the runtime before it is needed. It clears away what a killed
+// StartRuntime starts a runtime before it is needed. It clears away what a killed
 // owner of the store left: processes, mounts, control groups.
-func (e *Engine) StartRuntime(ctx context.Context) error {
-	_, err := e.runtime.get(ctx, e.cfg.NewRuntime)
+func (e *Engine) StartRuntime(ctx context.Context, at Place) error {
+	_, err := e.runtimeOf(ctx, at)
 	return err
 }
 
@@ -215,41 +211,6 @@ func (s *scanners) save() error {
 			err = errors.Join(err, fmt.Errorf("saving the stat cache of %q: %w", dir, e))
 		}
 	}
-	return err
-}
-
-// lazyRuntime starts the runtime when it is first needed. A failure is not kept:
-// the user may mend the machine and try again.
-type lazyRuntime struct {
-	mu sync.Mutex
-	rt runtime.Runtime
-}
-
-func (l *lazyRuntime) get(ctx context.Context, start func(context.Context) (runtime.Runtime, error)) (runtime.Runtime, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.rt != nil {
-		return l.rt, nil
-	}
-	if start == nil {
-		return nil, errors.New("this process has no runtime")
-	}
-	rt, err := start(context.WithoutCancel(ctx)) // it outlives the run that needed it first
-	if err != nil {
-		return nil, &Error{Kind: Machine, Message: fmt.Sprintf("starting containerd: %v", err), Hint: "plumb doctor says what this machine lacks"}
-	}
-	l.rt = rt
-	return rt, nil
-}
-
-func (l *lazyRuntime) close() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.rt == nil {
-		return nil
-	}
-	err := l.rt.Close()
-	l.rt = nil
 	return err
 }
 

@@ -221,7 +221,7 @@ func newRig(t *testing.T, src string) *rig {
 
 func (r *rig) open(dir string) {
 	r.t.Helper()
-	e, err := Open(Config{Dir: dir, Version: "test", Now: r.clock, NewRuntime: func(context.Context) (runtime.Runtime, error) { return r.rt, nil }})
+	e, err := Open(Config{Dir: dir, Version: "test", Now: r.clock, NewRuntime: func(context.Context, Place) (runtime.Runtime, error) { return r.rt, nil }})
 	if err != nil {
 		r.t.Fatal(err)
 	}

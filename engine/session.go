@@ -63,7 +63,7 @@ func (e *Engine) open(ctx context.Context, req Request, how pinning, tell func(e
 		memory = l.remembered(e.commits.Load(), e.sweeps.Load())
 	}
 	s.planner = plan.New(plan.Config{
-		Pipeline: p, Shape: l.shape, Memory: memory, Images: digests, Platforms: platforms, Isolation: e.cfg.Isolation, Forced: forced,
+		Pipeline: p, Shape: l.shape, Memory: memory, Images: digests, Platforms: platforms, Isolation: req.Place.isolation(), Forced: forced,
 		Sources: &sources{ctx: ctx, dir: req.Project.Dir, scanner: s.scanner, batch: s.batch, discard: discarded(p), remotes: s.remotes},
 		Records: &records{store: e.store, project: req.Project.Dir},
 	})
