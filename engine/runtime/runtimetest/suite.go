@@ -26,6 +26,7 @@ func Run(t *testing.T, newRuntime New, lacks ...Lack) {
 	t.Run("outputs", b.testOutputs)
 	t.Run("mounts", b.testMounts)
 	t.Run("secrets", b.testSecrets)
+	t.Run("streams", b.testStreams)
 	t.Run("isolation", b.testIsolation)
 	t.Run("limits", b.testLimits)
 	t.Run("lifecycle", b.testLifecycle)
