@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"plumb/engine/event"
 	"plumb/engine/mask"
@@ -174,20 +173,9 @@ func (r *run) note(text string) {
 	}
 }
 
-// lineTeller passes printed lines on as events. When more come than anybody could
-// read, most are left out of the events; the log has them all.
+// lineTeller passes printed lines on as events.
 func (r *run) lineTeller(stage string) func(string) {
-	const perSecond = 2000
-	var second int64
-	var count int
-	return func(line string) {
-		if now := time.Now().Unix(); now != second {
-			second, count = now, 0
-		}
-		if count++; count <= perSecond {
-			r.emit(event.Event{Type: event.StageLog, Stage: stage, Line: line})
-		}
-	}
+	return func(line string) { r.emit(event.Event{Type: event.StageLog, Stage: stage, Line: line}) }
 }
 
 // Run implements sched.Work.

@@ -17,6 +17,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/protobuf/types"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
 	"plumb/engine/runtime"
 )
@@ -343,6 +344,8 @@ func newLogPipe(to io.Writer, uid, gid int) (*logPipe, error) {
 	if err := w.Chown(uid, gid); err != nil {
 		return nil, errors.Join(fmt.Errorf("making the log's pipe: %w", err), r.Close(), w.Close())
 	}
+	// A user may have only so much in pipes: then it stays as it is.
+	_, _ = unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, pipeSize)
 	p := &logPipe{read: r, write: w, done: make(chan struct{})}
 	go p.copy(to)
 	return p, nil
@@ -366,11 +369,20 @@ func claimStreams(s runtime.Streams, uid, gid int) error {
 	return nil
 }
 
+// A pipe of the usual size makes a stage that prints much wait at every turn, and so
+// does a small buffer behind it.
+const (
+	pipeSize   = 1 << 20
+	pipeBuffer = 128 << 10
+)
+
 // copy goes on reading when the writer fails: a full pipe would stop the stage.
 func (p *logPipe) copy(to io.Writer) {
 	defer close(p.done)
-	if _, p.fault = io.Copy(to, p.read); p.fault != nil {
-		_, _ = io.Copy(io.Discard, p.read)
+	buf := make([]byte, pipeBuffer)
+	only := struct{ io.Reader }{p.read} // else the file would choose a buffer of its own
+	if _, p.fault = io.CopyBuffer(struct{ io.Writer }{to}, only, buf); p.fault != nil {
+		_, _ = io.CopyBuffer(struct{ io.Writer }{io.Discard}, only, buf)
 	}
 }
 

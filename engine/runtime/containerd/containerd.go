@@ -69,6 +69,7 @@ import (
 	"sync"
 
 	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"plumb/engine/runtime"
@@ -100,6 +101,7 @@ type Options struct {
 
 	rootless bool // in a user namespace, which has these ids:
 	own      early.Subordinate
+	loosen   func(*specs.Spec) // set by the benchmark of what isolation costs
 }
 
 // Runtime is containerd in this process.

@@ -3,10 +3,13 @@ package containerd
 import (
 	"bytes"
 	"context"
+	"slices"
 
 	"github.com/containerd/containerd/v2/pkg/archive"
+	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"plumb/engine/runtime"
+	"plumb/engine/runtime/containerd/early"
 )
 
 // HasCgroups says whether an ordinary user has any.
@@ -14,6 +17,26 @@ func HasCgroups() bool {
 	c, err := openCgroups("plumb-test", true)
 	return err == nil && c.path("x") != ""
 }
+
+// Loosened gives containers that are not isolated: nothing is left but a root file
+// system, processes of their own, and a cgroup.
+func Loosened(o Options) Options {
+	o.loosen = func(s *specs.Spec) {
+		s.Linux.Namespaces = []specs.LinuxNamespace{{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}}
+		s.Linux.UIDMappings, s.Linux.GIDMappings = nil, nil
+		s.Linux.MaskedPaths, s.Linux.ReadonlyPaths = nil, nil
+		s.Hostname = ""
+		s.Process.Args = s.Process.Args[len(early.Shim(nil, false)):] // no seccomp filter
+		s.Process.NoNewPrivileges, s.Process.Capabilities = false, nil
+		s.Mounts = slices.DeleteFunc(s.Mounts, func(m specs.Mount) bool {
+			return m.Destination == "/dev/mqueue" || m.Destination == "/sys" || m.Destination == "/sys/fs/cgroup"
+		})
+	}
+	return o
+}
+
+// NameOf is how a store's places on the machine are named.
+func NameOf(root string) string { return nameOf(root) }
 
 // Root is where the runtime keeps what it keeps.
 func (r *Runtime) Root() string { return r.opts.Root }

@@ -31,7 +31,7 @@ func (r *Runtime) ociSpec(s runtime.Spec, img *image, f furnished) *specs.Spec {
 	if hostname == "" {
 		hostname = defaultHostname
 	}
-	return &specs.Spec{
+	spec := &specs.Spec{
 		Version:  specs.Version,
 		Hostname: hostname,
 		Root:     &specs.Root{Path: "rootfs"},
@@ -47,6 +47,10 @@ func (r *Runtime) ociSpec(s runtime.Spec, img *image, f furnished) *specs.Spec {
 			ReadonlyPaths: []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"},
 		},
 	}
+	if r.opts.loosen != nil {
+		r.opts.loosen(spec)
+	}
+	return spec
 }
 
 func (r *Runtime) process(s runtime.Spec, img *image, f furnished) *specs.Process {
