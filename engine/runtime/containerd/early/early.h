@@ -1,5 +1,5 @@
-// plumb_shim never returns. args[0] is the number of the filter's descriptor,
-// the command follows.
+// plumb_shim never returns. args[0] is the number of the filter's descriptor, or a "="
+// and the filter itself; the command follows.
 void plumb_shim(char **args, char **envp) __attribute__((noreturn));
 
 // plumb_user enters a user namespace, or ends the process.
