@@ -13,7 +13,6 @@ import (
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/mount"
-	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 
 	"plumb/engine/runtime/containerd/seccomp"
@@ -63,6 +62,7 @@ const storeLabel = "plumb/store"
 const (
 	answerTime = 10 * time.Second // to something that is no work
 	workTime   = time.Minute
+	backTime   = 3 * time.Second // for one that is gone to come back, as in an upgrade
 )
 
 // leastVersion is the oldest containerd that is served: Debian 12 has it. Its runc, 1.1,
@@ -258,7 +258,7 @@ func (d *daemon) seen(mounts []mount.Mount) (disk string, err error) {
 func (d *daemon) unusable(doing string, err error) error {
 	text := err.Error()
 	switch {
-	case errdefs.IsNotFound(err) && strings.Contains(text, "snapshotter"):
+	case strings.Contains(text, "snapshotter not loaded"):
 		return &Unusable{fmt.Sprintf("the containerd at %q has no snapshotter %q", d.socket, snapshotter), "take it out of disabled_plugins in its configuration; ctr plugins ls says why it is not loaded"}
 	case strings.Contains(text, "containerd-shim-runc-v2") && (strings.Contains(text, "not installed") || strings.Contains(text, "not found")):
 		return &Unusable{fmt.Sprintf("the containerd at %q does not find its containerd-shim-runc-v2: %v", d.socket, err), "install it; it comes with containerd, and has to be in the PATH of the daemon"}

@@ -92,10 +92,18 @@ func numbersOf(version string) (major, minor int, ok bool) {
 	return major, minor, err == nil && n == 2
 }
 
+// callAgain makes the next call try the socket, where gRPC would wait for longer each
+// time before it does.
+func (d *daemon) callAgain() {
+	if c, ok := d.client.Conn().(interface{ ResetConnectBackoff() }); ok {
+		c.ResetConnectBackoff()
+	}
+}
+
 // ping asks whether it is there, unless it just said something.
 func (d *daemon) ping(ctx context.Context) error {
 	d.mu.Lock()
-	fresh := time.Since(d.heard) < answerTime/2
+	fresh := time.Since(d.heard) < answerTime/4
 	d.mu.Unlock()
 	if fresh {
 		return nil

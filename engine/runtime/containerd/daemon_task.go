@@ -34,6 +34,7 @@ func (d *daemon) nameFor(id string) string { return d.store + "-" + id }
 // make asks the daemon for the container and its task.
 func (d *daemon) make(ctx context.Context, c *container, s runtime.Spec, f furnished) (err error) {
 	defer d.r.warm.hold()()
+	d.callAgain()
 	if err := d.clear(ctx); err != nil {
 		return err
 	}
@@ -163,7 +164,7 @@ func (t *foreign) wait() (*tasks.WaitResponse, error) {
 		resp, err = t.d.client.TaskService().Wait(ctx, &tasks.WaitRequest{ContainerID: t.d.nameFor(t.id)})
 		answered <- errgrpc.ToNative(err)
 	}()
-	tick := time.NewTicker(answerTime)
+	tick := time.NewTicker(answerTime / 2)
 	defer tick.Stop()
 	for {
 		select {
@@ -226,6 +227,7 @@ func (d *daemon) release(ctx context.Context, c *container) error {
 		if c.log != nil {
 			// It may be written to for as long as the daemon is away.
 			err = errors.Join(err, c.log.abandon())
+			c.log = nil
 		}
 		d.r.leave(c)
 		return fmt.Errorf("the containerd at %q: %w", d.socket, err)
@@ -278,6 +280,7 @@ func (d *daemon) sweep(ctx context.Context) error {
 
 // remove kills, waits and deletes.
 func (d *daemon) remove(ctx context.Context, name string) error {
+	began := time.Now()
 	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
 		err := d.removeNow(ctx, name)
 		if err == nil {
@@ -285,6 +288,12 @@ func (d *daemon) remove(ctx context.Context, name string) error {
 		}
 		if permanent(err) || ctx.Err() != nil {
 			return err
+		}
+		if errdefs.IsUnavailable(err) {
+			if time.Since(began) > backTime {
+				return err
+			}
+			d.callAgain()
 		}
 		select {
 		case <-ctx.Done():

@@ -41,3 +41,30 @@ func TestDaemonRuntime(t *testing.T) {
 func TestDaemonBuilder(t *testing.T) {
 	runtimetest.RunBuilder(t, func(t *testing.T) runtime.Runtime { return newDaemonRuntime(t) })
 }
+
+// BenchmarkDaemonCycle is BenchmarkCycle by a daemon. Its processes are not counted as
+// this one's children.
+func BenchmarkDaemonCycle(b *testing.B) {
+	r := newDaemonRuntime(b)
+	img := runtimetest.ToolImage().Source(b)
+	if err := r.Prepare(b.Context(), img); err != nil {
+		b.Fatal(err)
+	}
+	var n int64
+	for b.Loop() {
+		n++
+		if err := cycle(b.Context(), r, trivial(n, img)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkDaemonStartToExit is what is left of one created ahead.
+func BenchmarkDaemonStartToExit(b *testing.B) {
+	r := newDaemonRuntime(b)
+	img := runtimetest.ToolImage().Source(b)
+	if err := r.Prepare(b.Context(), img); err != nil {
+		b.Fatal(err)
+	}
+	startToExit(b, r, img)
+}
