@@ -189,10 +189,10 @@ func runAgentServe(ctx context.Context, g global, env *Env) error {
 	if err != nil {
 		log.Warn("the agent cannot tell its build", "error", err)
 	}
-	if wasKilled(g.store) {
+	for _, at := range leftPlaces(g.store) {
 		// It may be long until this agent needs containers, and what the last one left
 		// must not stay for so long.
-		if rerr := eng.StartRuntime(ctx, engine.Place{}); rerr != nil {
+		if rerr := eng.StartRuntime(ctx, at); rerr != nil {
 			log.Warn("clearing away what a killed agent left", "error", rerr)
 		}
 	}
@@ -215,7 +215,7 @@ func newRuntime(ctx context.Context, at engine.Place, dir string, log *slog.Logg
 	case at.Isolation == engine.IsolationChroot:
 		return nil, errors.New("it is not there yet")
 	case at.Containerd != "":
-		return nil, errors.New("it is not there yet")
+		return newDaemonRuntime(ctx, at, dir, log)
 	case !early.Inside():
 		return nil, &engine.Error{
 			Kind: engine.Machine, Message: "the agent of this store has no namespaces of its own, and makes no containers",
@@ -237,8 +237,17 @@ func stateDir(dir string) string {
 	return state
 }
 
-// statePaths are all that it may be.
-func statePaths(dir string) []string { return []string{statePath(dir), filepath.Join(dir, "state")} }
+// statePaths are all that it may be, and those of daemons that are there.
+func statePaths(dir string) []string {
+	all := []string{statePath(dir), filepath.Join(dir, "state")}
+	for _, state := range all[:2:2] {
+		ofDaemons, err := filepath.Glob(state + "-*")
+		if err == nil { // else there is no such pattern
+			all = append(all, ofDaemons...)
+		}
+	}
+	return all
+}
 
 func statePath(dir string) string {
 	return filepath.Join("/run/plumb", store.Sum([]byte(dir)).Short())
@@ -246,14 +255,7 @@ func statePath(dir string) string {
 
 // wasKilled reports whether the store's last agent ended without clearing up after
 // its containers.
-func wasKilled(dir string) bool {
-	for _, state := range statePaths(dir) {
-		if entries, err := os.ReadDir(state); err == nil && len(entries) > 0 {
-			return true
-		}
-	}
-	return false
-}
+func wasKilled(dir string) bool { return len(leftPlaces(dir)) > 0 }
 
 func idle(env *Env) time.Duration {
 	if d, err := time.ParseDuration(env.getenv("PLUMB_IDLE")); err == nil && d > 0 {

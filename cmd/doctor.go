@@ -55,6 +55,9 @@ func runDoctor(ctx context.Context, g global, env *Env) error {
 // probe looks at the machine as an agent would find it: that of an ordinary user is
 // root in namespaces of its own, and so is what looks.
 func probe(ctx context.Context, g global, env *Env) []containerd.Finding {
+	if g.place.Containerd != "" {
+		return containerd.ProbeDaemon(ctx, g.place.Containerd, g.store)
+	}
 	if isRoot() {
 		return containerd.Probe(ctx, g.store)
 	}

@@ -137,6 +137,10 @@ func BenchmarkCycleParallel(b *testing.B) {
 // BenchmarkStartToExit is what is left of a container created ahead.
 func BenchmarkStartToExit(b *testing.B) {
 	r, img := prepared(b)
+	startToExit(b, r, img)
+}
+
+func startToExit(b *testing.B, r runtime.Runtime, img runtimetest.Source) {
 	ctx := b.Context()
 	b.ResetTimer()
 	for n := range b.N {

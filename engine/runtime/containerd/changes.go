@@ -40,7 +40,7 @@ func (c *container) changes(ctx context.Context, fn runtime.Change) (err error) 
 		return errors.New("it is deleted")
 	}
 	select {
-	case <-c.task.done:
+	case <-c.task.ended():
 	default:
 		return errNotEnded
 	}

@@ -31,12 +31,32 @@ type container struct {
 	note   string // see Note
 	log    *logPipe
 	secret string // directory of its secrets, "" for none
-	task   *task
+	task   process
 	before runtime.Usage // what making it has used
 	mu     sync.Mutex
 	exit   *runtime.Exit
 	since  time.Time // of the start
 	gone   bool
+}
+
+// process is the first process of a container, wherever it was made.
+type process interface {
+	// ended is closed when no process of the container is left, or nothing will be
+	// known of it any more.
+	ended() <-chan struct{}
+	// ending is how it ended. It may be asked then.
+	ending() (ending, error)
+	// signal sends a signal to it, or to all processes of the container.
+	signal(ctx context.Context, signal syscall.Signal, all bool) error
+	// cpu is the CPU time it has used, -1 where the cgroup is to be asked.
+	cpu() time.Duration
+}
+
+// ending is how a process ended: code is 128+signal after a signal.
+type ending struct {
+	code     int
+	signal   syscall.Signal // 0 when it exited by itself
+	finished time.Time
 }
 
 // Create makes a container ready to start.
@@ -60,8 +80,8 @@ func (r *Runtime) create(ctx context.Context, s runtime.Spec) (_ *container, err
 	if err != nil {
 		return nil, err
 	}
-	uid, gid := int(r.opts.BaseID)+f.user.Uid, int(r.opts.BaseID)+f.user.Gid
-	if err := claimMounts(s.Mounts, uid, gid); err != nil {
+	uid, gid := r.idsOutside(f)
+	if err := errors.Join(claimMounts(s.Mounts, uid, gid), claimStreams(s.Streams, uid, gid)); err != nil {
 		return nil, err
 	}
 	c := &container{r: r, id: s.ID, img: img, bare: s.Bare, note: f.note}
@@ -73,20 +93,21 @@ func (r *Runtime) create(ctx context.Context, s runtime.Spec) (_ *container, err
 			err = errors.Join(err, c.discard(context.WithoutCancel(ctx)))
 		}
 	}()
-	if c.log, err = newLogPipe(s.Log, uid, gid); err != nil {
-		return nil, err
+	if r.daemon != nil {
+		err = r.daemon.make(inNamespace(ctx), c, s, f)
+	} else {
+		err = c.make(inNamespace(ctx), s, f)
 	}
-	if err := claimStreams(s.Streams, uid, gid); err != nil {
-		return nil, err
-	}
-	if err := c.keepSecrets(&s, uid, gid); err != nil {
-		return nil, err
-	}
-	if err := c.make(inNamespace(ctx), s, f); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	c.before = c.counted()
 	return c, nil
+}
+
+// idsOutside are those that the container's user has on the machine.
+func (r *Runtime) idsOutside(f furnished) (uid, gid int) {
+	return int(r.opts.BaseID) + f.user.Uid, int(r.opts.BaseID) + f.user.Gid
 }
 
 // furnish answers what the container stands on.
@@ -122,6 +143,14 @@ func (r *Runtime) leave(c *container) {
 
 // make asks containerd for the container and its task.
 func (c *container) make(ctx context.Context, s runtime.Spec, f furnished) error {
+	uid, gid := c.r.idsOutside(f)
+	var err error
+	if c.log, err = newLogPipe(s.Log, uid, gid); err != nil {
+		return err
+	}
+	if err := c.keepSecrets(&s, uid, gid); err != nil {
+		return err
+	}
 	defer c.r.warm.hold()()
 	rootfs, err := c.r.rootfs.overlay(c.id, f.layers, s.Bare)
 	if err != nil {
@@ -133,7 +162,7 @@ func (c *container) make(ctx context.Context, s runtime.Spec, f furnished) error
 	}
 	if _, err := c.r.server.client.ContainerService().Create(ctx, containers.Container{
 		ID:      c.id,
-		Image:   recordName(c.img.digest),
+		Image:   c.r.images.recordName(c.img.digest),
 		Runtime: containers.RuntimeInfo{Name: "plumb.libcontainer"},
 		Spec:    &types.Any{TypeUrl: "types.containerd.io/opencontainers/runtime-spec/1/Spec", Value: spec},
 	}); err != nil {
@@ -147,14 +176,18 @@ func (c *container) make(ctx context.Context, s runtime.Spec, f furnished) error
 	if err != nil {
 		return errgrpc.ToNative(err)
 	}
-	c.task, err = c.r.server.plugin.find(c.id)
-	return errors.Join(err, c.log.handedOver())
+	t, err := c.r.server.plugin.find(c.id)
+	if err != nil {
+		return err
+	}
+	c.task = t
+	return c.log.handedOver()
 }
 
 // files are what the container begins with. Of a terminal's nothing is read before the
 // container has it.
 func (c *container) files(s runtime.Streams) taskFiles {
-	f := taskFiles{streams: s.Files, extra: []*os.File{c.r.shim.exe, c.r.shim.filter}}
+	f := taskFiles{streams: s.Files, extra: []*os.File{c.r.shim.exe, c.r.shim.filter}, pids: c.r.cgroups.pids}
 	if f.streams[1] == nil {
 		f.streams = [3]*os.File{nil, c.log.write, c.log.write}
 	}
@@ -173,7 +206,12 @@ func (c *container) Start(ctx context.Context) error {
 	c.mu.Lock()
 	c.since = time.Now()
 	c.mu.Unlock()
-	_, err := c.r.server.client.TaskService().Start(inNamespace(ctx), &tasks.StartRequest{ContainerID: c.id})
+	var err error
+	if c.r.daemon != nil {
+		err = c.r.daemon.start(inNamespace(ctx), c.id)
+	} else {
+		_, err = c.r.server.client.TaskService().Start(inNamespace(ctx), &tasks.StartRequest{ContainerID: c.id})
+	}
 	if err != nil {
 		return fmt.Errorf("starting container %q: %w", c.id, errgrpc.ToNative(err))
 	}
@@ -182,11 +220,14 @@ func (c *container) Start(ctx context.Context) error {
 
 // Wait returns when no process is left and all of the log is written.
 func (c *container) Wait(ctx context.Context) (runtime.Exit, error) {
-	for _, done := range []chan struct{}{c.task.done, c.log.done} {
+	for _, done := range []<-chan struct{}{c.task.ended(), c.log.done} {
 		select {
 		case <-done:
 		case <-ctx.Done():
 			return runtime.Exit{}, ctx.Err()
+		}
+		if _, err := c.task.ending(); err != nil { // then nobody knows when the log ends
+			return runtime.Exit{}, fmt.Errorf("waiting for container %q: %w", c.id, err)
 		}
 	}
 	c.mu.Lock()
@@ -203,18 +244,16 @@ func (c *container) Wait(ctx context.Context) (runtime.Exit, error) {
 
 // readExit asks the cgroup, which is there until Delete.
 func (c *container) readExit() (runtime.Exit, error) {
-	kills, err := c.r.cgroups.oomKills(c.id)
-	exit := runtime.Exit{
-		Code:     exitCode(c.task.status),
+	end, err := c.task.ending()
+	kills, kerr := c.r.cgroups.oomKills(c.id)
+	return runtime.Exit{
+		Code:     end.code,
+		Signal:   int(end.signal),
 		OOM:      kills > 0,
 		Started:  c.since,
-		Finished: c.task.finished,
+		Finished: end.finished,
 		Usage:    c.used(),
-	}
-	if c.task.status.Signaled() {
-		exit.Signal = int(c.task.status.Signal())
-	}
-	return exit, err
+	}, errors.Join(err, kerr)
 }
 
 // used leaves out what making the container has used.
@@ -258,22 +297,8 @@ func (c *container) Usage(context.Context) (runtime.Usage, error) {
 // Kill signals the first process, or all. Signals to what is gone already are
 // no error.
 func (c *container) Kill(ctx context.Context, signal int, all bool) error {
-	pids := []int{c.task.pid}
-	if all && signal != int(syscall.SIGKILL) {
-		var err error
-		if pids, err = c.r.cgroups.pids(c.id, c.task.pid); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("signalling container %q: %w", c.id, err)
-		}
-	}
-	select {
-	case <-c.task.done:
-		return nil
-	default:
-	}
-	for _, pid := range pids {
-		if err := syscall.Kill(pid, syscall.Signal(signal)); err != nil && err != syscall.ESRCH {
-			return fmt.Errorf("signalling container %q: %w", c.id, err)
-		}
+	if err := c.task.signal(ctx, syscall.Signal(signal), all); err != nil {
+		return fmt.Errorf("signalling container %q: %w", c.id, err)
 	}
 	return nil
 }
@@ -294,14 +319,10 @@ func (c *container) Delete(ctx context.Context) error {
 
 // discard removes whatever there is of the container, all of it or a part.
 func (c *container) discard(ctx context.Context) error {
-	ctx = inNamespace(ctx)
-	if c.task != nil {
-		if err := c.end(ctx); err != nil {
-			return err
-		}
+	if err := c.release(inNamespace(ctx)); err != nil {
+		return err
 	}
-	c.r.server.plugin.take(c.id)
-	errs := []error{ignoreNotFound(c.r.server.client.ContainerService().Delete(ctx, c.id))}
+	var errs []error
 	if c.log != nil {
 		errs = append(errs, c.log.close())
 	}
@@ -310,13 +331,27 @@ func (c *container) discard(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// release ends the container and takes it from containerd.
+func (c *container) release(ctx context.Context) error {
+	if c.r.daemon != nil {
+		return c.r.daemon.release(ctx, c)
+	}
+	if c.task != nil {
+		if err := c.end(ctx); err != nil {
+			return err
+		}
+	}
+	c.r.server.plugin.take(c.id)
+	return ignoreNotFound(c.r.server.client.ContainerService().Delete(ctx, c.id))
+}
+
 // end kills the first process, waits for it, and deletes the task.
 func (c *container) end(ctx context.Context) error {
 	if err := c.Kill(ctx, int(syscall.SIGKILL), false); err != nil {
 		return err
 	}
 	select {
-	case <-c.task.done:
+	case <-c.task.ended():
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -326,6 +361,7 @@ func (c *container) end(ctx context.Context) error {
 
 // logPipe carries stdout and stderr, in the order of writing, to a writer.
 type logPipe struct {
+	path  string // of one that has a name
 	read  *os.File
 	write *os.File
 	done  chan struct{} // closed when the last writer is gone and all is copied
@@ -389,6 +425,14 @@ func (p *logPipe) copy(to io.Writer) {
 // handedOver closes this process's end, so that the container's is the last.
 func (p *logPipe) handedOver() error { return p.write.Close() }
 
+// abandon is for when nobody can say whether it will be written to.
+func (p *logPipe) abandon() error {
+	_ = p.write.Close() // as a rule it is
+	err := p.read.Close()
+	<-p.done
+	return errors.Join(err, os.Remove(p.path))
+}
+
 func (p *logPipe) err() error {
 	if p.fault != nil {
 		return fmt.Errorf("writing the log: %w", p.fault)
@@ -402,5 +446,9 @@ func (p *logPipe) close() error {
 		return err
 	}
 	<-p.done
-	return p.read.Close()
+	err := p.read.Close()
+	if p.path != "" {
+		err = errors.Join(err, os.Remove(p.path))
+	}
+	return err
 }

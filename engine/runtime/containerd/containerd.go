@@ -94,6 +94,7 @@ const (
 type Options struct {
 	Root   string       // content, snapshots, databases, scratch layers; kept
 	State  string       // mount points and sockets of live containers; swept by New
+	Socket string       // of the daemon that makes the containers, "" for this process
 	Logger *slog.Logger // nil discards
 	BaseID uint32       // first host id that containers are mapped to, 0 for DefaultBaseID
 	IDs    uint32       // how many, 0 for DefaultIDs
@@ -110,6 +111,7 @@ type Runtime struct {
 	log     *slog.Logger
 	lock    *os.File
 	server  *server
+	daemon  *daemon // nil for containerd in this process
 	images  images
 	rootfs  rootfs
 	shim    *shim
@@ -147,7 +149,12 @@ func New(ctx context.Context, opts Options) (_ *Runtime, err error) {
 	if r.lock, err = lockRoot(opts.Root); err != nil {
 		return nil, err
 	}
-	if err := r.open(ctx); err != nil {
+	if opts.Socket != "" {
+		err = r.openDaemon(ctx)
+	} else {
+		err = r.open(ctx)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return r, nil
@@ -177,12 +184,8 @@ func (r *Runtime) open(ctx context.Context) (err error) {
 	if r.shim, err = newShim(); err != nil {
 		return err
 	}
-	for what, to := range map[int]*uint64{unix.RLIMIT_NOFILE: &r.files, unix.RLIMIT_NPROC: &r.processes} {
-		var limit unix.Rlimit
-		if err := unix.Getrlimit(what, &limit); err != nil {
-			return fmt.Errorf("reading the limits of open files and processes: %w", err)
-		}
-		*to = limit.Max
+	if err := r.readLimits(); err != nil {
+		return err
 	}
 	r.devices = filepath.Join(r.opts.State, "dev")
 	if err := makeDevices(r.devices, r.opts.rootless); err != nil {
@@ -193,6 +196,17 @@ func (r *Runtime) open(ctx context.Context) (err error) {
 	}
 	r.rootfs = newRootfs(r.opts)
 	r.images = newImages(r.server.client, &r.rootfs, r.opts)
+	return nil
+}
+
+func (r *Runtime) readLimits() error {
+	for what, to := range map[int]*uint64{unix.RLIMIT_NOFILE: &r.files, unix.RLIMIT_NPROC: &r.processes} {
+		var limit unix.Rlimit
+		if err := unix.Getrlimit(what, &limit); err != nil {
+			return fmt.Errorf("reading the limits of open files and processes: %w", err)
+		}
+		*to = limit.Max
+	}
 	return nil
 }
 
@@ -292,7 +306,11 @@ func (r *Runtime) release() error {
 	if r.warm != nil {
 		r.warm.close()
 	}
-	if r.server != nil {
+	swept := true
+	if r.daemon != nil {
+		err := errors.Join(r.rootfs.close(), r.daemon.close())
+		errs, swept = append(errs, err), err == nil
+	} else if r.server != nil {
 		errs = append(errs, r.rootfs.close(), r.server.stop(), settleStore(r.opts.Root))
 	}
 	if r.shim != nil {
@@ -301,7 +319,7 @@ func (r *Runtime) release() error {
 	if r.trash != nil {
 		r.trash.close()
 	}
-	if r.cgroups != nil {
+	if r.cgroups != nil && swept {
 		errs = append(errs, r.sweep(), os.RemoveAll(r.base))
 	}
 	if r.lock != nil {

@@ -6,13 +6,23 @@ import (
 	"strings"
 	"testing"
 
+	"plumb/engine/runtime/containerd"
 	"plumb/engine/runtime/containerd/early"
 )
 
 // The tests run inside private namespaces, so that nothing of a killed test is
-// left on the machine.
+// left on the machine. A daemon is the machine's: what starts it stays outside.
 func TestMain(m *testing.M) {
-	err := early.Enter()
+	if status, ok := containerd.Hook(os.Args); ok {
+		os.Exit(status)
+	}
+	if os.Getenv(outsideVariable) == "serve" {
+		os.Exit(serveOutside())
+	}
+	err := stayOutside()
+	if err == nil {
+		err = early.Enter()
+	}
 	if dir, layout, ok := strings.Cut(os.Getenv(victimVariable), ":"); ok && err == nil {
 		err = victim(dir, layout)
 	}

@@ -117,6 +117,11 @@ func makeDevices(dir string, rootless bool) error {
 	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NOEXEC, "mode=0755,size=64k"); err != nil {
 		return fmt.Errorf("making devices: mounting %q: %w", dir, err)
 	}
+	return fillDevices(dir, rootless)
+}
+
+// fillDevices makes what is in an empty /dev.
+func fillDevices(dir string, rootless bool) error {
 	for name, dev := range map[string]uint64{
 		"null": unix.Mkdev(1, 3), "zero": unix.Mkdev(1, 5), "full": unix.Mkdev(1, 7), "random": unix.Mkdev(1, 8), "urandom": unix.Mkdev(1, 9),
 		"tty": unix.Mkdev(5, 0),

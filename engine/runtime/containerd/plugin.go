@@ -43,6 +43,7 @@ var _ ctrruntime.PlatformRuntime = (*taskRuntime)(nil)
 type taskFiles struct {
 	streams [3]*os.File // no input is /dev/null
 	extra   []*os.File  // descriptors 3 and up
+	pids    func(id string, first int) ([]int, error)
 }
 
 func newTaskRuntime(state, bundles string) *taskRuntime {
@@ -79,7 +80,7 @@ func (r *taskRuntime) Create(_ context.Context, id string, o ctrruntime.CreateOp
 	if !ok {
 		return nil, fmt.Errorf("task %q has no files: %w", id, errdefs.ErrFailedPrecondition)
 	}
-	t := &task{id: id, bundle: filepath.Join(r.bundles, id), done: make(chan struct{})}
+	t := &task{id: id, bundle: filepath.Join(r.bundles, id), pids: files.pids, done: make(chan struct{})}
 	rootfs := filepath.Join(t.bundle, "rootfs")
 	if err := os.MkdirAll(rootfs, 0o711); err != nil {
 		return nil, fmt.Errorf("making the root filesystem: %w", err)
@@ -156,10 +157,11 @@ type task struct {
 	container *libcontainer.Container
 	process   *libcontainer.Process
 	pid       int
-	done      chan struct{}      // closed when the process is gone
-	status    syscall.WaitStatus // valid then
-	used      time.Duration      // of CPU time, valid then
-	finished  time.Time          // valid then
+	pids      func(id string, first int) ([]int, error) // of the container, see cgroups
+	done      chan struct{}                             // closed when the process is gone
+	status    syscall.WaitStatus                        // valid then
+	used      time.Duration                             // of CPU time, valid then
+	finished  time.Time                                 // valid then
 }
 
 var _ ctrruntime.Task = (*task)(nil)

@@ -1,5 +1,7 @@
 package early
 
+import "encoding/hex"
+
 // The files a container's first program finds open, besides the usual three.
 const (
 	exeFD    = "3" // plumb's own program
@@ -28,4 +30,11 @@ func Shim(args []string, terminal bool) []string {
 		files += "," + socketFD
 	}
 	return append([]string{"/proc/self/fd/" + exeFD, "plumb-shim", files}, args...)
+}
+
+// ShimIn is Shim for a container that begins with no other files than the usual three:
+// plumb's program is there under a name below /proc, and the filter comes along. What
+// the command prints goes where its standard output does, errors too.
+func ShimIn(program string, filter []byte, args []string) []string {
+	return append([]string{program, "plumb-shim", "=" + hex.EncodeToString(filter)}, args...)
 }
