@@ -57,6 +57,9 @@ func newAgentCommand(env *Env) *cli.Command {
 				if err != nil {
 					return err
 				}
+				if g.place.Isolation == engine.IsolationChroot {
+					return view.JSON(env.Stdout, containerd.ProbeJail(c.Context, g.store))
+				}
 				return view.JSON(env.Stdout, containerd.Probe(c.Context, g.store))
 			}},
 			{Name: "serve", Hidden: true, OnUsageError: badUsage, Action: func(c *cli.Context) error {
@@ -213,7 +216,7 @@ func runAgentServe(ctx context.Context, g global, env *Env) error {
 func newRuntime(ctx context.Context, at engine.Place, dir string, log *slog.Logger) (runtime.Runtime, error) {
 	switch {
 	case at.Isolation == engine.IsolationChroot:
-		return nil, errors.New("it is not there yet")
+		return newJailRuntime(ctx, dir, log)
 	case at.Containerd != "":
 		return newDaemonRuntime(ctx, at, dir, log)
 	case !early.Inside():

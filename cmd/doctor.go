@@ -58,12 +58,20 @@ func probe(ctx context.Context, g global, env *Env) []containerd.Finding {
 	if g.place.Containerd != "" {
 		return containerd.ProbeDaemon(ctx, g.place.Containerd, g.store)
 	}
-	if isRoot() {
+	jailed := g.place.Isolation == engine.IsolationChroot
+	switch {
+	case jailed && isRoot():
+		return containerd.ProbeJail(ctx, g.store)
+	case isRoot():
 		return containerd.Probe(ctx, g.store)
 	}
 	var out, complaint bytes.Buffer
 	var inside []containerd.Finding
-	cmd := exec.CommandContext(ctx, env.Executable, "--store", g.store, "agent", "probe")
+	args := []string{"--store", g.store, "agent", "probe"}
+	if jailed {
+		args = append(args, "--isolation", engine.IsolationChroot)
+	}
+	cmd := exec.CommandContext(ctx, env.Executable, args...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = env.agentEnviron(agentNamespaces()), &out, &complaint
 	err := cmd.Run()
 	if err == nil {

@@ -33,6 +33,16 @@ func newDaemonRuntime(ctx context.Context, at engine.Place, dir string, log *slo
 	return rt, nil
 }
 
+// newJailRuntime is stages without containers. Its store is another: layers are kept with
+// other notes.
+func newJailRuntime(ctx context.Context, dir string, log *slog.Logger) (runtime.Runtime, error) {
+	rt, err := containerd.New(ctx, containerd.Options{Chroot: true, Root: filepath.Join(dir, "chroot"), State: filepath.Join(dir, "chroot", "state"), Logger: log})
+	if err != nil {
+		return nil, &engine.Error{Kind: engine.Machine, Message: err.Error(), Hint: "plumb doctor --isolation chroot says what this place lacks"}
+	}
+	return rt, nil
+}
+
 func shortOf(socket string) string { return store.Sum([]byte(socket)).Short() }
 
 // daemonState is beside the state of the containerd inside, which removes all that is in

@@ -30,7 +30,8 @@ type container struct {
 	bare   bool
 	note   string // see Note
 	log    *logPipe
-	secret string // directory of its secrets, "" for none
+	secret string        // directory of its secrets, "" for none
+	copied unix.Timespec // of a jail: when all of its image was there
 	task   process
 	before runtime.Usage // what making it has used
 	mu     sync.Mutex
@@ -93,15 +94,20 @@ func (r *Runtime) create(ctx context.Context, s runtime.Spec) (_ *container, err
 			err = errors.Join(err, c.discard(context.WithoutCancel(ctx)))
 		}
 	}()
-	if r.daemon != nil {
+	switch {
+	case r.daemon != nil:
 		err = r.daemon.make(inNamespace(ctx), c, s, f)
-	} else {
+	case r.jail != nil:
+		err = r.jail.make(c, s, f)
+	default:
 		err = c.make(inNamespace(ctx), s, f)
 	}
 	if err != nil {
 		return nil, err
 	}
-	c.before = c.counted()
+	if r.jail == nil { // there it begins with nothing
+		c.before = c.counted()
+	}
 	return c, nil
 }
 
@@ -207,9 +213,12 @@ func (c *container) Start(ctx context.Context) error {
 	c.since = time.Now()
 	c.mu.Unlock()
 	var err error
-	if c.r.daemon != nil {
+	switch t, jailed := c.task.(*inmate); {
+	case c.r.daemon != nil:
 		err = c.r.daemon.start(inNamespace(ctx), c.id)
-	} else {
+	case jailed:
+		err = t.tell(order{})
+	default:
 		_, err = c.r.server.client.TaskService().Start(inNamespace(ctx), &tasks.StartRequest{ContainerID: c.id})
 	}
 	if err != nil {
@@ -271,6 +280,9 @@ func (c *container) used() runtime.Usage {
 // kernel counts for a process and those that it has waited for.
 func (c *container) counted() runtime.Usage {
 	u := c.r.cgroups.usage(c.id)
+	if t, ok := c.task.(*inmate); ok {
+		return t.usage()
+	}
 	if u.CPU < 0 {
 		u.CPU = c.task.cpu()
 	}
@@ -335,6 +347,12 @@ func (c *container) discard(ctx context.Context) error {
 func (c *container) release(ctx context.Context) error {
 	if c.r.daemon != nil {
 		return c.r.daemon.release(ctx, c)
+	}
+	if t, ok := c.task.(*inmate); ok {
+		return t.release()
+	}
+	if c.r.jail != nil {
+		return nil
 	}
 	if c.task != nil {
 		if err := c.end(ctx); err != nil {

@@ -64,6 +64,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"sync"
@@ -95,6 +96,7 @@ type Options struct {
 	Root   string       // content, snapshots, databases, scratch layers; kept
 	State  string       // mount points and sockets of live containers; swept by New
 	Socket string       // of the daemon that makes the containers, "" for this process
+	Chroot bool         // no containers: see jail.go
 	Logger *slog.Logger // nil discards
 	BaseID uint32       // first host id that containers are mapped to, 0 for DefaultBaseID
 	IDs    uint32       // how many, 0 for DefaultIDs
@@ -112,6 +114,7 @@ type Runtime struct {
 	lock    *os.File
 	server  *server
 	daemon  *daemon // nil for containerd in this process
+	jail    *jail   // nil where there are containers
 	images  images
 	rootfs  rootfs
 	shim    *shim
@@ -149,9 +152,12 @@ func New(ctx context.Context, opts Options) (_ *Runtime, err error) {
 	if r.lock, err = lockRoot(opts.Root); err != nil {
 		return nil, err
 	}
-	if opts.Socket != "" {
+	switch {
+	case opts.Socket != "":
 		err = r.openDaemon(ctx)
-	} else {
+	case opts.Chroot:
+		err = r.openJail(ctx)
+	default:
 		err = r.open(ctx)
 	}
 	if err != nil {
@@ -244,6 +250,9 @@ func (o Options) complete() (Options, error) {
 		}
 		o.BaseID, o.IDs = 0, min(o.IDs, early.Total(o.own.UIDs), early.Total(o.own.GIDs))
 	}
+	if o.Chroot && !o.rootless { // ids are what they are
+		o.BaseID, o.IDs = 0, math.MaxUint32
+	}
 	for _, dir := range []*string{&o.Root, &o.State} {
 		if *dir == "" {
 			return o, errors.New("starting the container runtime: root and state must be named")
@@ -314,7 +323,7 @@ func (r *Runtime) release() error {
 		errs = append(errs, r.rootfs.close(), r.server.stop(), settleStore(r.opts.Root))
 	}
 	if r.shim != nil {
-		errs = append(errs, r.shim.close())
+		errs = append(errs, r.shim.close(), r.jail.close())
 	}
 	if r.trash != nil {
 		r.trash.close()

@@ -86,9 +86,12 @@ func (h *handout) close() error {
 	return nil
 }
 
-// Hook is what this program does when the runc of a daemon calls it: args are its
-// arguments. ok says whether it was. It is called before anything else.
+// Hook is what this program does when the runc of a daemon calls it, or it is to watch
+// over a stage without a container: args are its arguments. ok says whether it was. It is called before anything else.
 func Hook(args []string) (status int, ok bool) {
+	if len(args) == 1 && args[0] == jailerName {
+		return jailer(), true
+	}
 	if len(args) == 0 || args[0] != hookName {
 		return 0, false
 	}

@@ -182,9 +182,14 @@ func (i *images) load(ctx context.Context, dgst digest.Digest) (*image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding the layers: %w", err)
 	}
-	layers, err := layersOf(mounts)
+	all, err := layersOf(mounts)
+	layers := all
 	if err == nil {
 		layers, err = i.rootfs.see(layers)
+	}
+	if jail := i.rootfs.jail; err == nil && jail != nil {
+		layers = make([]string, 1)
+		layers[0], err = jail.flatOf(dgst.Encoded(), all)
 	}
 	if err != nil {
 		return nil, err
@@ -310,6 +315,9 @@ func (i *images) remove(ctx context.Context, dgst digest.Digest) error {
 	i.drop(dgst)
 	if err == nil {
 		err = errors.Join(i.rootfs.forgetLayers(img.mappedLayers()), i.rootfs.unsee(img.seenLayers()))
+	}
+	if jail := i.rootfs.jail; jail != nil {
+		err = errors.Join(err, jail.forgetFlat(dgst.Encoded()))
 	}
 	return errors.Join(err,
 		ignoreNotFound(i.client.SnapshotService(snapshotter).Remove(ctx, i.viewName(dgst))),

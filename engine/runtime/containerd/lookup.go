@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -63,11 +64,19 @@ func overlayNotes() []string {
 
 // overlayAttrs begins the names of these notes.
 func overlayAttrs() string {
-	if early.Rootless() {
+	if early.Rootless() || !mayTrust() {
 		return "user.overlay."
 	}
 	return "trusted.overlay."
 }
+
+// mayTrust says whether this process may write such attributes. One that may not makes
+// no overlays either, but its layers have the notes all the same.
+var mayTrust = sync.OnceValue(func() bool {
+	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var caps [2]unix.CapUserData
+	return unix.Capget(&head, &caps[0]) != nil || caps[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
+})
 
 func isOpaque(dir string) bool {
 	var value [1]byte

@@ -32,8 +32,9 @@ type rootfs struct {
 	scratch string // upper layers, on the disk of the store
 	base    uint32
 	ids     uint32
-	plain   bool // without root
-	shifted bool // with a daemon
+	plain   bool  // without root
+	shifted bool  // with a daemon
+	jail    *jail // without mounts
 
 	mu     sync.Mutex
 	userns *os.File
@@ -65,6 +66,9 @@ type mapped struct {
 func (r *rootfs) mapLayers(layers []string) ([]string, error) {
 	if r.shifted {
 		return r.behind(layers)
+	}
+	if r.jail != nil {
+		return layers, nil
 	}
 	return r.mount(layers)
 }
@@ -121,8 +125,8 @@ func (r *rootfs) mountLayer(layer, path string) error {
 // forgetLayers undoes mapLayers. Overlays that stand on the mounts have clones of
 // their own; one that is made too late fails for want of the directory.
 func (r *rootfs) forgetLayers(layers []string) error {
-	if r.shifted {
-		return nil // unsee does
+	if r.shifted || r.jail != nil {
+		return nil // unsee does, or there is nothing to undo
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

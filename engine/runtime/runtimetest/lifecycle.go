@@ -45,6 +45,7 @@ func (b *bench) testLimits(t *testing.T) {
 		})
 	}
 	t.Run("processes", func(t *testing.T) {
+		b.need(t, Namespaces)
 		s := b.spec(t, ToolImage(), "probe-fork 100")
 		s.Pids = 30
 		var n int

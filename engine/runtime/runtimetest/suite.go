@@ -9,14 +9,16 @@ import (
 	"plumb/engine/runtime"
 )
 
-// Lack is what a machine may not let a runtime do for an ordinary user. The tests of
-// it are skipped.
+// Lack is what a machine may not let a runtime do: for an ordinary user, or where there
+// are no containers. The tests of it are skipped.
 type Lack int
 
 const (
-	OtherIDs Lack = iota // ids inside that are others outside; those of the process are passed on
-	ManyIDs              // more than one id
-	Limits               // of memory and CPU time, and counting them
+	OtherIDs   Lack = iota // ids inside that are others outside; those of the process are passed on
+	ManyIDs                // more than one id
+	Limits                 // of memory and CPU time, and counting them
+	Mounts                 // inputs that cannot be written to, secrets that are files
+	Namespaces             // of users, and of what else a place without containers may lack
 )
 
 // Run is the conformance suite. Each test has one runtime; newRuntime is called

@@ -22,7 +22,7 @@
 
 #include "early.h"
 
-static void fail(int status, const char *what, const char *why) {
+void plumb_fail(int status, const char *what, const char *why) {
 	dprintf(2, "plumb: %s: %s\n", what, why);
 	_exit(status);
 }
@@ -30,16 +30,16 @@ static void fail(int status, const char *what, const char *why) {
 static void apply(struct sock_filter *code, size_t n) {
 	struct sock_fprog prog = {n, code};
 	if (!n || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog))
-		fail(126, "loading the seccomp filter", strerror(errno));
+		plumb_fail(126, "loading the seccomp filter", strerror(errno));
 }
 
 // The kernel takes at most BPF_MAXINSNS instructions. pread, because all
 // containers share one open file.
-static void load(int fd) {
+void plumb_load(int fd) {
 	static struct sock_filter code[BPF_MAXINSNS];
 	ssize_t n = pread(fd, code, sizeof code, 0);
 	if (n <= 0 || n % sizeof code[0])
-		fail(126, "reading the seccomp filter", strerror(errno));
+		plumb_fail(126, "reading the seccomp filter", strerror(errno));
 	apply(code, n / sizeof code[0]);
 }
 
@@ -68,16 +68,16 @@ static int give(int to, int fd) {
 static void terminal(int to) {
 	int master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC), locked = 0;
 	if (master < 0 || ioctl(master, TIOCSPTLCK, &locked))
-		fail(126, "opening a terminal", strerror(errno));
+		plumb_fail(126, "opening a terminal", strerror(errno));
 	int slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY);
 	if (slave < 0 || ioctl(slave, TIOCSCTTY, 0))
-		fail(126, "taking the terminal", strerror(errno));
+		plumb_fail(126, "taking the terminal", strerror(errno));
 	char answer;
 	if (give(to, master) || read(to, &answer, 1) != 1)
-		fail(126, "passing the terminal on", strerror(errno));
+		plumb_fail(126, "passing the terminal on", strerror(errno));
 	for (int fd = 0; fd < 3; fd++)
 		if (dup2(slave, fd) < 0)
-			fail(126, "using the terminal", strerror(errno));
+			plumb_fail(126, "using the terminal", strerror(errno));
 	close(slave);
 	close(master);
 	close(to);
@@ -92,7 +92,7 @@ static void try(const char *path, char **args, char **envp) {
 	case ENOENT:
 	case ENOTDIR:
 		if (!stat(path, &st))
-			fail(126, args[0], "its interpreter does not exist in the image");
+			plumb_fail(126, args[0], "its interpreter does not exist in the image");
 		errno = ENOENT;
 		return;
 	case EACCES:
@@ -100,7 +100,7 @@ static void try(const char *path, char **args, char **envp) {
 			errno = EISDIR;
 		return;
 	default:
-		fail(126, args[0], strerror(errno));
+		plumb_fail(126, args[0], strerror(errno));
 	}
 }
 
@@ -124,8 +124,8 @@ static void search(char **args, char **envp) {
 			break;
 	}
 	if (refused)
-		fail(126, args[0], "permission denied");
-	fail(127, args[0], "command not found in the image");
+		plumb_fail(126, args[0], "permission denied");
+	plumb_fail(127, args[0], "command not found in the image");
 }
 
 // load_inline takes the filter in hexadecimal digits, two for a byte. A daemon that
@@ -135,11 +135,11 @@ static void load_inline(const char *digits) {
 	static struct sock_filter code[BPF_MAXINSNS];
 	size_t n = strlen(digits) / 2;
 	if (n > sizeof code || n % sizeof code[0] || dup2(1, 2) < 0)
-		fail(126, "reading the seccomp filter", "it is none");
+		plumb_fail(126, "reading the seccomp filter", "it is none");
 	for (size_t i = 0; i < n; i++) {
 		unsigned byte;
 		if (sscanf(digits + 2 * i, "%2x", &byte) != 1)
-			fail(126, "reading the seccomp filter", "it is none");
+			plumb_fail(126, "reading the seccomp filter", "it is none");
 		((unsigned char *)code)[i] = byte;
 	}
 	apply(code, n / sizeof code[0]);
@@ -153,16 +153,19 @@ void plumb_shim(char **args, char **envp) {
 		int fd = strtol(args[0], &rest, 10);
 		if (*rest == ',')
 			terminal(atoi(rest + 1));
-		load(fd);
+		plumb_load(fd);
 		close(fd);
 		close(3);
 	}
-	args++;
+	plumb_exec(args + 1, envp);
+}
+
+void plumb_exec(char **args, char **envp) {
 	if (!*args[0])
-		fail(127, "''", "command not found in the image");
+		plumb_fail(127, "''", "command not found in the image");
 	if (!strchr(args[0], '/'))
 		search(args, envp);
 	try(args[0], args, envp);
-	fail(errno == ENOENT ? 127 : 126, args[0], strerror(errno));
+	plumb_fail(errno == ENOENT ? 127 : 126, args[0], strerror(errno));
 	_exit(126);
 }

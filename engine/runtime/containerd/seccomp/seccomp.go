@@ -35,17 +35,36 @@ const (
 )
 
 // Filter is the program for a process with the given capabilities, as the
-// kernel takes it: an array of struct sock_filter.
-func Filter(capabilities []string) ([]byte, error) {
+// kernel takes it: an array of struct sock_filter. With families no socket can be made
+// but of these.
+func Filter(capabilities []string, families ...uint64) ([]byte, error) {
 	p := profile.DefaultProfile(&specs.Spec{
 		Process: &specs.Process{Capabilities: &specs.LinuxCapabilities{Bounding: capabilities}},
 		Linux:   &specs.Linux{},
 	})
+	if len(families) > 0 {
+		p.Syscalls = onlySockets(p.Syscalls, families)
+	}
 	code, err := assemble(p)
 	if err != nil {
 		return nil, fmt.Errorf("assembling the seccomp filter: %w", err)
 	}
 	return encode(code)
+}
+
+// onlySockets puts other rules for socket(2) in the place of the profile's.
+func onlySockets(rules []specs.LinuxSyscall, families []uint64) []specs.LinuxSyscall {
+	var out []specs.LinuxSyscall
+	for _, r := range rules {
+		r.Names = slices.DeleteFunc(slices.Clone(r.Names), func(name string) bool { return name == "socket" || name == "socketcall" })
+		if len(r.Names) > 0 {
+			out = append(out, r)
+		}
+	}
+	for _, family := range families {
+		out = append(out, specs.LinuxSyscall{Names: []string{"socket"}, Action: specs.ActAllow, Args: []specs.LinuxSeccompArg{{Index: 0, Value: family, Op: specs.OpEqualTo}}})
+	}
+	return out
 }
 
 func assemble(p *specs.LinuxSeccomp) ([]netbpf.Instruction, error) {
