@@ -215,3 +215,23 @@ func TestDaemonOfAnotherUser(t *testing.T) {
 		t.Errorf("plumb doctor: %v", r)
 	}
 }
+
+// An image of packages is made where its stages run, and comes to what it is pinned to.
+func TestDaemonMakesDebianImages(t *testing.T) {
+	d := newDaemon(t)
+	s := newSite(t)
+	m := s.mirror(hello("1.0"))
+	dir := s.minimal("p", m, `"hello"`, "")
+	s.want(0, dir, "lock") // by plumb's own
+	s.want(0, dir, by(d, "run", "--locked")...)
+	s.wantOut(dir, "hello 1.0")
+	m.Forget()
+	s.want(0, dir, "run", "--expect-cached")
+	s.want(0, dir, by(d, "run", "--force", "s", "--locked")...)
+	if asked := m.Asked(""); len(asked) > 0 {
+		t.Errorf("the mirror was asked for %v", asked)
+	}
+	if r := s.want(0, dir, by(d, "image", "show", "d")...); !strings.Contains(r.out, "hello") {
+		t.Errorf("the image: %v", r)
+	}
+}

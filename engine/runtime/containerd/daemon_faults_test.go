@@ -168,10 +168,16 @@ func TestDaemonGone(t *testing.T) {
 			}
 			left := running(t, r)
 			do(c.gone)
+			prepared := make(chan error, 1)
+			another := runtimetest.Image{Layers: 1}.Source(t)
+			go func() { prepared <- r.Prepare(t.Context(), another) }()
 			ctx, cancel := context.WithTimeout(t.Context(), c.within)
 			defer cancel()
 			if _, err := left.Wait(ctx); err == nil || !strings.Contains(err.Error(), "went away") {
 				t.Errorf("waiting gives %v", err)
+			}
+			if err := <-prepared; err == nil || !strings.Contains(err.Error(), "went away") {
+				t.Errorf("preparing an image gives %v", err)
 			}
 			if c.name == "killed" { // else it takes as long again
 				if err := left.Delete(t.Context()); err == nil {
