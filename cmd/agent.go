@@ -90,44 +90,52 @@ func runAgentStatus(ctx context.Context, g global, env *Env) error {
 	return show(env, g, st, func(s view.Style) { view.Agent(env.Stdout, s, st) })
 }
 
+// runAgentStop ends the agent, and clears up after one that was killed: also after one
+// that is just dying, and still took the call.
 func runAgentStop(ctx context.Context, g global, env *Env) error {
-	c, st, err := agent.Dial(ctx, g.store)
-	if err != nil && wasKilled(g.store) {
-		// Its successor clears up after it, if only to be stopped.
-		_, done, werr := env.writer(ctx, g)
-		if werr != nil {
-			return werr
+	stopped, err := stopAgent(ctx, g, env)
+	for again := 0; err == nil && wasKilled(g.store) && again < 2; again++ {
+		var done func()
+		if _, done, err = env.writer(ctx, g); err == nil { // an agent that starts clears up
+			done()
+			stopped, err = stopAgent(ctx, g, env)
 		}
-		done()
-		c, st, err = agent.Dial(ctx, g.store)
 	}
-	if err != nil {
-		if g.json {
-			return view.JSON(env.Stdout, &agent.Status{Schema: engine.Schema, Store: g.store})
-		}
-		if !g.quiet {
-			view.Note(env.Stderr, env.style(env.Width), "no agent is running")
-		}
-		return nil
+	switch {
+	case err != nil:
+		return err
+	case g.json:
+		return view.JSON(env.Stdout, &agent.Status{Schema: engine.Schema, Store: g.store})
+	case !stopped && !g.quiet:
+		view.Note(env.Stderr, env.style(env.Width), "no agent is running")
+	}
+	return nil
+}
+
+// stopAgent ends the agent that is there, if there is one, and waits until it is gone.
+func stopAgent(ctx context.Context, g global, env *Env) (stopped bool, err error) {
+	c, st, err := agent.Dial(ctx, g.store)
+	switch {
+	case errors.Is(err, agent.ErrSilent):
+		return false, err
+	case err != nil:
+		return false, ctx.Err()
 	}
 	defer c.Close()
 	if _, err := c.Leave(ctx, true); err != nil && !errors.Is(err, agent.ErrGone) {
-		return err
+		return false, err
 	}
 	for began := env.Now(); env.Now().Sub(began) < agent.Patience; {
 		if !alive(st.PID) {
-			if g.json {
-				return view.JSON(env.Stdout, &agent.Status{Schema: engine.Schema, Store: g.store})
-			}
-			return nil
+			return true, nil
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return false, ctx.Err()
 		case <-timer(env, 10):
 		}
 	}
-	return fmt.Errorf("the agent (process %d) does not end", st.PID)
+	return false, fmt.Errorf("the agent (process %d) does not end", st.PID)
 }
 
 // parent is how a starting agent tells the client that started it how it went.

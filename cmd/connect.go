@@ -124,7 +124,7 @@ func (e *Env) runThroughAgent(ctx context.Context, g global, req engine.RunReque
 		case ctx.Err() != nil:
 			return err
 		case len(wanted) > 0:
-			if req.Secrets, err = e.addSecrets(ctx, req, wanted); err != nil {
+			if req.Secrets, err = e.addSecrets(ctx, req.Project, req.Secrets, wanted); err != nil {
 				return err
 			}
 		case errors.Is(err, agent.ErrLeaving): // since it was called; it is waited for

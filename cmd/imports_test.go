@@ -17,7 +17,7 @@ var arrows = map[string][]string{
 	"hcl":       {"hcl/funcs"},
 	"hcl/funcs": {},
 	"store":     {}, "store/tree": {"store"},
-	"engine/agent": {"engine", "engine/event", "store"},
+	"engine/agent": {"engine", "engine/event", "engine/runtime", "store"},
 	"engine/event": {"store"}, "engine/graph": {}, "engine/fetch": {}, "engine/inventory": {}, "engine/mask": {},
 	"engine/apt": {"engine/fetch"}, "engine/apt/apttest": {}, "engine/debian": {}, "engine/toolbox": {}, "engine/image": {"engine/fetch"}, "engine/image/registrytest": {},
 	"engine/plan": {"engine/graph", "hcl", "store"}, "engine/sched": {"engine/graph"}, "engine/runtime": {},

@@ -76,17 +76,40 @@ func (r *run) takeReady(i int) *attempt {
 }
 
 // discard removes an attempt's container and place, behind the scenes.
-func (r *run) discard(a *attempt) {
+func (r *run) discard(a *attempt) { r.discardAnd(a, nil) }
+
+// discardAnd calls then when the container is gone and its place still there.
+func (r *run) discardAnd(a *attempt, then func() error) {
 	r.e.background.Go(func() {
 		ctx := context.Background()
 		var err error
 		if a.container != nil {
 			err = a.container.Delete(ctx)
 		}
+		if then != nil {
+			err = errors.Join(err, then())
+		}
 		err = errors.Join(err, a.log.close(), a.sandbox.close())
 		if err != nil {
 			r.e.cfg.Logger.Warn("cleaning up after a stage", "error", err)
 		}
+	})
+}
+
+// leave removes an attempt's container and place. What it wrote stays when it failed,
+// and when it did not, what an earlier one left goes.
+func (r *run) leave(i int, a *attempt, fail *event.Failure) {
+	s, d := r.s.planner.Stage(i), r.s.planner.Decision(i)
+	f := failedAttempt{Project: r.req.Project.Dir, Stage: s.Name, Key: d.Key, Run: r.id, Number: a.number, When: r.e.cfg.Now().UTC()}
+	name := f.name()
+	r.e.failures.begin(name)
+	r.discardAnd(a, func() error {
+		defer r.e.failures.end(name)
+		if fail == nil {
+			return r.e.dropFailed(f)
+		}
+		f.Class = fail.Class
+		return r.e.keepFailed(a.sandbox, f)
 	})
 }
 
@@ -101,7 +124,7 @@ func (r *run) create(ctx context.Context, i, number int, memory int64) (_ *attem
 		return nil, err
 	}
 	a := &attempt{number: number, memory: memory}
-	if a.sandbox, err = r.e.furnish(ctx, s, r.req.Project.Dir, r.s.planner.Inputs(i)); err != nil {
+	if a.sandbox, err = r.e.furnish(ctx, s, r.req.Project.Dir, r.s.planner.Inputs(i), ""); err != nil {
 		return nil, err
 	}
 	if a.stamps, err = r.stamp(ctx, i); err != nil {
@@ -231,8 +254,8 @@ func (r *run) failed(ctx context.Context, i int, attempts []store.Attempt, err e
 
 // attempt runs a created container to its end and, when the command succeeded,
 // captures and commits.
-func (r *run) attempt(ctx context.Context, i int, a *attempt, before []store.Attempt, release func()) (store.Attempt, *store.Record, *event.Failure) {
-	defer r.discard(a)
+func (r *run) attempt(ctx context.Context, i int, a *attempt, before []store.Attempt, release func()) (_ store.Attempt, _ *store.Record, fail *event.Failure) {
+	defer func() { r.leave(i, a, fail) }()
 	s := r.s.planner.Stage(i)
 	segment := r.live.segment(s.Name, a.number, a.log)
 	at := store.Attempt{Started: r.e.cfg.Now().UTC(), MemoryLimit: a.memory}
@@ -240,7 +263,7 @@ func (r *run) attempt(ctx context.Context, i int, a *attempt, before []store.Att
 	at.Seconds = r.e.cfg.Now().Sub(at.Started).Seconds()
 	at.CPUSeconds, at.PeakMemory = exit.Usage.CPU.Seconds(), exit.Usage.Memory
 	at.ReadBytes, at.WrittenBytes = exit.Usage.Read, exit.Usage.Written
-	fail := r.classify(ctx, s, &at, exit, timedOut, err)
+	fail = r.classify(ctx, s, &at, exit, timedOut, err)
 	if fail == nil {
 		release()
 	}

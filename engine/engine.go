@@ -54,6 +54,7 @@ type Engine struct {
 	scanners   scanners
 	runtimes   runtimes
 	keys       keyLocks
+	failures   failures
 	live       liveRuns
 	background sync.WaitGroup // containers being deleted, caches being saved
 	builds     turns          // images being made, by manifest

@@ -30,9 +30,10 @@ type fakeRuntime struct {
 	started int
 	deleted int
 	marks   map[string]bool
-	broken  int           // so many creates fail
-	hold    chan struct{} // when set, sleep ends when it is closed
-	running chan string   // when set, told when a sleep begins
+	broken  int                // so many creates fail
+	hold    chan struct{}      // when set, sleep ends when it is closed
+	running chan string        // when set, told when a sleep begins
+	look    func(runtime.Spec) // when set, called for each container
 }
 
 func (f *fakeRuntime) Prepare(context.Context, runtime.ImageSource) error { return nil }
@@ -47,6 +48,9 @@ func (f *fakeRuntime) Create(_ context.Context, s runtime.Spec) (runtime.Contain
 		return nil, fmt.Errorf("the machine is on fire")
 	}
 	f.created++
+	if f.look != nil {
+		f.look(s)
+	}
 	return &fakeContainer{rt: f, spec: s, killed: make(chan struct{}), exit: make(chan runtime.Exit, 1)}, nil
 }
 

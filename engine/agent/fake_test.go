@@ -3,12 +3,14 @@ package agent
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"testing"
 	"time"
 
 	"plumb/engine"
 	"plumb/engine/event"
+	"plumb/engine/runtime"
 	"plumb/store"
 )
 
@@ -31,6 +33,24 @@ func answerOf[Doc any](f *fake, doc Doc) (*Doc, error) {
 
 func (f *fake) Plan(_ context.Context, r engine.Request) (*engine.PlanDoc, error) {
 	return answerOf(f, engine.PlanDoc{Pipeline: r.Project.Dir, Hits: len(r.Targets)})
+}
+
+// Shell reads what the client typed, and prints it as it came.
+func (f *fake) Shell(ctx context.Context, r engine.ShellRequest, s runtime.Streams, emit func(event.Event)) (*engine.ShellDoc, error) {
+	emit(event.Event{Type: event.ShellOpened, Stage: r.Stage})
+	if s.Console != nil {
+		_, err := s.Console.WriteString("console")
+		return &engine.ShellDoc{Stage: r.Stage}, err
+	}
+	typed, err := io.ReadAll(s.Files[0])
+	if err == nil {
+		_, err = s.Files[1].Write(typed)
+	}
+	if r.Fresh { // stays until its client is gone
+		<-ctx.Done()
+		_, err = s.Files[2].WriteString("gone")
+	}
+	return &engine.ShellDoc{Stage: r.Stage, ExitCode: 7}, err
 }
 
 func (f *fake) Why(_ context.Context, r engine.WhyRequest) (*engine.WhyDoc, error) {

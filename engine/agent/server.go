@@ -90,7 +90,8 @@ func (s *Server) Serve(ctx context.Context, ready func()) error {
 	}
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	h := &http.Server{Handler: s.handler(), BaseContext: func(net.Listener) context.Context { return base }, ReadHeaderTimeout: requestTime}
+	h := &http.Server{Handler: s.handler(), BaseContext: func(net.Listener) context.Context { return base }, ReadHeaderTimeout: requestTime,
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, passingKey{}, c) }}
 	s.touch(0)
 	served := make(chan error, 1)
 	go func() { served <- h.Serve(l) }()
@@ -171,7 +172,7 @@ func (l *checkedListener) Accept() (net.Conn, error) {
 		}
 		uid, err := peerUID(c)
 		if err == nil && (uid == 0 || uid == os.Geteuid()) {
-			return c, nil
+			return &passing{UnixConn: c.(*net.UnixConn)}, nil
 		}
 		l.log.Warn("a connection of another user was refused", "uid", uid, "error", err)
 		if err := c.Close(); err != nil {
@@ -256,6 +257,7 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("POST /v1/cancel", s.counted(s.handleCancel))
 	mux.HandleFunc("POST /v1/run", s.counted(s.handleRun))
 	mux.HandleFunc("POST /v1/logs", s.counted(s.handleLogs))
+	mux.HandleFunc("POST /v1/shell", s.counted(s.handleShell))
 	mux.HandleFunc("POST /v1/plan", s.counted(unary(s.api.Plan)))
 	mux.HandleFunc("POST /v1/why", s.counted(unary(s.api.Why)))
 	mux.HandleFunc("POST /v1/runs", s.counted(unary(s.api.Runs)))

@@ -67,6 +67,7 @@ func commands() map[string]command {
 		"touch": touch, "tr": tr, "true": func([]string) error { return nil }, "uniq": uniq, "wc": wc, "yes": yes,
 		"probe-connect": probeConnect, "probe-daemon": probeDaemon, "probe-files": probeFiles, "probe-fork": probeFork, "probe-memory": probeMemory,
 		"probe-names": probeNames, "probe-remount": probeRemount, "probe-spin": probeSpin, "probe-syscall": probeSyscall,
+		"probe-winsize": probeWinsize,
 	}
 }
 

@@ -57,6 +57,15 @@ func probeNames([]string) error {
 	return err
 }
 
+// probeWinsize prints the rows and columns of the terminal that is standard input.
+func probeWinsize([]string) error {
+	size, err := unix.IoctlGetWinsize(0, unix.TIOCGWINSZ)
+	if err == nil {
+		fmt.Println(size.Row, size.Col)
+	}
+	return err
+}
+
 // probeFiles prints what is open, but for what Go opens itself.
 func probeFiles([]string) error {
 	for fd := range 64 {

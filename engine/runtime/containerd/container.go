@@ -147,6 +147,9 @@ func (c *container) make(ctx context.Context, s runtime.Spec, f furnished) error
 	if c.log, err = newLogPipe(s.Log, uid, gid); err != nil {
 		return err
 	}
+	if err := claimStreams(s.Streams, uid, gid); err != nil {
+		return err
+	}
 	if err := c.keepSecrets(&s, uid, gid); err != nil {
 		return err
 	}
@@ -167,7 +170,7 @@ func (c *container) make(ctx context.Context, s runtime.Spec, f furnished) error
 	}); err != nil {
 		return err
 	}
-	c.r.server.plugin.hand(c.id, taskFiles{output: c.log.write, extra: []*os.File{c.r.shim.exe, c.r.shim.filter}, pids: c.r.cgroups.pids})
+	c.r.server.plugin.hand(c.id, c.files(s.Streams))
 	_, err = c.r.server.client.TaskService().Create(ctx, &tasks.CreateTaskRequest{
 		ContainerID: c.id,
 		Rootfs:      mount.ToProto([]mount.Mount{rootfs}),
@@ -181,6 +184,19 @@ func (c *container) make(ctx context.Context, s runtime.Spec, f furnished) error
 	}
 	c.task = t
 	return c.log.handedOver()
+}
+
+// files are what the container begins with. Of a terminal's nothing is read before the
+// container has it.
+func (c *container) files(s runtime.Streams) taskFiles {
+	f := taskFiles{streams: s.Files, extra: []*os.File{c.r.shim.exe, c.r.shim.filter}, pids: c.r.cgroups.pids}
+	if f.streams[1] == nil {
+		f.streams = [3]*os.File{nil, c.log.write, c.log.write}
+	}
+	if s.Console != nil {
+		f.extra = append(f.extra, s.Console)
+	}
+	return f
 }
 
 // Note implements runtime.Noted.
@@ -369,6 +385,24 @@ func newLogPipe(to io.Writer, uid, gid int) (*logPipe, error) {
 	p := &logPipe{read: r, write: w, done: make(chan struct{})}
 	go p.copy(to)
 	return p, nil
+}
+
+// claimStreams makes pipes the container user's, for the same reason. Whatever else
+// the files are is somebody's already.
+func claimStreams(s runtime.Streams, uid, gid int) error {
+	for _, f := range s.Files {
+		if f == nil {
+			continue
+		}
+		info, err := f.Stat()
+		if err == nil && info.Mode()&os.ModeNamedPipe != 0 {
+			err = f.Chown(uid, gid)
+		}
+		if err != nil {
+			return fmt.Errorf("passing on a stream: %w", err)
+		}
+	}
+	return nil
 }
 
 // copy goes on reading when the writer fails: a full pipe would stop the stage.

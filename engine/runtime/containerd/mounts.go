@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -20,6 +21,8 @@ func check(s runtime.Spec) error {
 		return errors.New("its id must be of [a-z0-9-], at most 63")
 	case len(s.Args) == 0:
 		return errors.New("it has no command")
+	case slices.Contains(s.Streams.Files[:], nil) && s.Streams.Files != [3]*os.File{}, s.Streams.Console != nil && s.Streams.Files[0] != nil:
+		return errors.New("it has some streams and no others")
 	case s.Bare && (s.Network || s.Home != ""):
 		return errors.New("a bare one has no network and no home")
 	}

@@ -41,9 +41,9 @@ var _ ctrruntime.PlatformRuntime = (*taskRuntime)(nil)
 
 // taskFiles are what a task is started with.
 type taskFiles struct {
-	output *os.File   // stdout and stderr
-	extra  []*os.File // descriptors 3 and up
-	pids   func(id string, first int) ([]int, error)
+	streams [3]*os.File // no input is /dev/null
+	extra   []*os.File  // descriptors 3 and up
+	pids    func(id string, first int) ([]int, error)
 }
 
 func newTaskRuntime(state, bundles string) *taskRuntime {
@@ -221,11 +221,14 @@ func processOf(p *specs.Process, files taskFiles) *libcontainer.Process {
 		UID:        int(p.User.UID),
 		GID:        int(p.User.GID),
 		Cwd:        p.Cwd,
-		Stdout:     files.output,
-		Stderr:     files.output,
+		Stdout:     files.streams[1],
+		Stderr:     files.streams[2],
 		ExtraFiles: files.extra,
 		LogLevel:   "3", // logrus: warnings
 		Init:       true,
+	}
+	if files.streams[0] != nil { // else the interface would hold a nil
+		lp.Stdin = files.streams[0]
 	}
 	for _, l := range p.Rlimits {
 		lp.Rlimits = append(lp.Rlimits, configs.Rlimit{Type: rlimits[l.Type], Soft: l.Soft, Hard: l.Hard})

@@ -65,7 +65,7 @@ func (r *Runtime) process(s runtime.Spec, img *image, f furnished) *specs.Proces
 		limits = append(limits, specs.POSIXRlimit{Type: "RLIMIT_NPROC", Soft: most, Hard: most})
 	}
 	return &specs.Process{
-		Args:            early.Shim(s.Args),
+		Args:            early.Shim(s.Args, s.Streams.Console != nil),
 		Env:             environment(s.Env, img.config.Env),
 		Cwd:             dirOf(s),
 		User:            u,

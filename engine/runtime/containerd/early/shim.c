@@ -1,4 +1,5 @@
-// A container's first program: load the seccomp filter, execute the command.
+// A container's first program: open a terminal when one is wanted, load the seccomp
+// filter, execute the command.
 //
 // Messages go to the container's standard error, so they are part of the log;
 // the statuses are those of a shell that could not execute a command.
@@ -12,7 +13,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -38,6 +41,46 @@ static void load(int fd) {
 	if (n <= 0 || n % sizeof code[0])
 		fail(126, "reading the seccomp filter", strerror(errno));
 	apply(code, n / sizeof code[0]);
+}
+
+// give sends a descriptor through a Unix socket, with one byte as the kernel wants it.
+static int give(int to, int fd) {
+	char byte = 0;
+	struct iovec io = {&byte, 1};
+	union {
+		char room[CMSG_SPACE(sizeof fd)];
+		struct cmsghdr align;
+	} control;
+	struct msghdr msg = {.msg_iov = &io, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof control.room};
+	memset(&control, 0, sizeof control);
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof fd);
+	memcpy(CMSG_DATA(c), &fd, sizeof fd);
+	return sendmsg(to, &msg, MSG_NOSIGNAL) == 1 ? 0 : -1;
+}
+
+// terminal opens one of the container's own, so that its name means something there,
+// and makes it what this session is controlled by and reads and writes. Its other side
+// goes to whoever holds the other end of the socket, who answers when it has the size
+// that the command is to find.
+static void terminal(int to) {
+	int master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC), locked = 0;
+	if (master < 0 || ioctl(master, TIOCSPTLCK, &locked))
+		fail(126, "opening a terminal", strerror(errno));
+	int slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY);
+	if (slave < 0 || ioctl(slave, TIOCSCTTY, 0))
+		fail(126, "taking the terminal", strerror(errno));
+	char answer;
+	if (give(to, master) || read(to, &answer, 1) != 1)
+		fail(126, "passing the terminal on", strerror(errno));
+	for (int fd = 0; fd < 3; fd++)
+		if (dup2(slave, fd) < 0)
+			fail(126, "using the terminal", strerror(errno));
+	close(slave);
+	close(master);
+	close(to);
 }
 
 // try executes one candidate. It returns when the file is not there, or may not
@@ -103,11 +146,14 @@ static void load_inline(const char *digits) {
 }
 
 void plumb_shim(char **args, char **envp) {
+	char *rest;
 	if (args[0][0] == '=') {
 		load_inline(args[0] + 1);
 		args++;
 	} else {
-		int fd = atoi(args[0]);
+		int fd = strtol(args[0], &rest, 10);
+		if (*rest == ',')
+			terminal(atoi(rest + 1));
 		args++;
 		load(fd);
 		close(fd);
