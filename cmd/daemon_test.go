@@ -113,7 +113,17 @@ func (s *site) otherUser(d *runtimetest.Daemon) {
 	if err := (runtimetest.Image{User: "worker"}).Write(s.image); err != nil {
 		s.t.Fatal(err)
 	}
-	dir := s.project("worker", "stage \"a\" {\n command = \"id > who; echo told\"\n outputs = { who = \"who\" }\n}\n")
+	if err := os.WriteFile(filepath.Join(s.root, "secret"), []byte("hunter2"), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	dir := s.project("worker", `
+secret "db" { file = "../secret" }
+stage "a" {
+  secrets = [secret.db]
+  command = "id > who; wc -c < /run/secrets/db >> who; stat /run/secrets/db"
+  outputs = { who = "who" }
+}
+`)
 	s.want(0, dir, by(d, "run")...)
 	if r := s.want(0, dir, "get", "a.who", "-o", "-"); !strings.HasPrefix(r.out, "uid=1000(worker) gid=1000") {
 		s.t.Errorf("it ran as %s", r.out)
