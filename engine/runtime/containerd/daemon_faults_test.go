@@ -19,6 +19,7 @@ import (
 
 // What cannot be used is told apart, each with what to do.
 func TestDaemonUnusable(t *testing.T) {
+	t.Parallel() // one of them waits
 	dir := tempDir(t)
 	listen := func(name string, answer func(net.Conn)) string {
 		path := filepath.Join(dir, name)
@@ -145,6 +146,7 @@ func running(t *testing.T, r *containerd.Runtime) runtime.Container {
 // A daemon goes away under a container, or only hangs: who waits is told, and when it
 // is back all goes on, and nothing is left.
 func TestDaemonGone(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	for _, c := range []struct {
 		name       string
 		gone, back []string
