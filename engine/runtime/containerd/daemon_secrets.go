@@ -86,12 +86,22 @@ func (h *handout) close() error {
 	return nil
 }
 
-// Hook is what this program does when the runc of a daemon calls it, or it is to watch
-// over a stage without a container: args are its arguments. ok says whether it was. It is called before anything else.
-func Hook(args []string) (status int, ok bool) {
-	if len(args) == 1 && args[0] == jailerName {
-		return jailer(), true
+// What links this package can be the hook, as it can be a container's first process (see
+// package runcinit, which is why this init has an effect), or what watches over a stage
+// without a container (jailer.go). It may not depend on main: a program that did not know
+// would do whatever else it does, as root.
+func init() {
+	if len(os.Args) == 1 && os.Args[0] == jailerName {
+		os.Exit(jailer())
 	}
+	if status, ok := hook(os.Args); ok {
+		os.Exit(status)
+	}
+}
+
+// hook is what this program does when the runc of a daemon calls it: args are its
+// arguments. ok says whether it was.
+func hook(args []string) (status int, ok bool) {
 	if len(args) == 0 || args[0] != hookName {
 		return 0, false
 	}

@@ -9,14 +9,15 @@ import (
 	"plumb/engine/runtime"
 )
 
-// Lack is what a machine may not let a runtime do: for an ordinary user, or where there
-// are no containers. The tests of it are skipped.
+// Lack is what a runtime may not have: a machine does not let it do that for an ordinary
+// user, or there are no containers at all. The tests of it are skipped.
 type Lack int
 
 const (
 	OtherIDs   Lack = iota // ids inside that are others outside; those of the process are passed on
 	ManyIDs                // more than one id
 	Limits                 // of memory and CPU time, and counting them
+	Streams                // open files of the caller's; a daemon is handed none
 	Mounts                 // inputs that cannot be written to, secrets that are files
 	Namespaces             // of users, and of what else a place without containers may lack
 )
