@@ -28,9 +28,7 @@ type inmate struct {
 	root    string
 	moved   []moved // workspaces, in their places
 	placed  []placed
-	secrets []*os.File
-	served  sync.WaitGroup // secrets
-	stop    chan struct{}  // closed when secrets are wanted no more
+	secrets string // their directory, "" for none
 
 	mu     sync.Mutex // of orders
 	orders *os.File   // nil when none can be given any more
@@ -184,15 +182,16 @@ func (t *inmate) takeOut(p placed) error {
 	return unix.Renameat(unix.AT_FDCWD, p.hidden, above, filepath.Base(rel))
 }
 
-// keepSecrets makes a pipe of each secret: whoever opens it reads the value, which is in
-// memory alone. A file would be on the disk.
+// keepSecrets writes them into the root, which is on a disk: there is no mount to keep them
+// in memory, and a pipe with a name gives two who read at once a part each. They are gone
+// when the stage has ended, before anything else is done.
 func (t *inmate) keepSecrets(s runtime.Secrets, uid, gid int) error {
 	if len(s.Files) == 0 {
 		return nil
 	}
 	dir, err := t.place(s.Dir)
 	if err == nil {
-		err = os.MkdirAll(dir, 0o700)
+		err = os.MkdirAll(dir, 0o500)
 	}
 	if err == nil {
 		err = os.Chown(dir, uid, gid)
@@ -200,42 +199,34 @@ func (t *inmate) keepSecrets(s runtime.Secrets, uid, gid int) error {
 	if err != nil {
 		return fmt.Errorf("making a place for secrets: %w", err)
 	}
-	t.stop = make(chan struct{})
+	t.secrets = dir
 	for name, value := range s.Files {
-		path := filepath.Join(dir, name)
-		err := unix.Mkfifo(path, 0o400)
-		if err == nil {
-			err = os.Chown(path, uid, gid)
+		if err := writeSecret(filepath.Join(dir, name), value, uid, gid); err != nil {
+			return fmt.Errorf("writing the secret %q: %w", name, err)
 		}
-		if err != nil {
-			return fmt.Errorf("making a pipe for the secret %q: %w", name, err)
-		}
-		t.served.Go(func() { serveSecret(path, value, t.stop) })
 	}
 	return nil
 }
 
-// serveSecret writes the value to each who opens the pipe. To open it for writing without
-// a reader is an error, which is tried again.
-func serveSecret(path string, value []byte, stop <-chan struct{}) {
-	for {
-		fd, err := unix.Open(path, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
-		switch {
-		case err == nil:
-			f := os.NewFile(uintptr(fd), "secret")
-			f.Write(value) //nolint:errcheck // who reads only a part does not want the rest
-			f.Close()      //nolint:errcheck // the same
-			// The reader has to see the end before the next one comes.
-			time.Sleep(2 * time.Millisecond)
-		case err != unix.ENXIO && err != unix.EINTR:
-			return // the stage has removed it
-		}
-		select {
-		case <-stop:
-			return
-		case <-time.After(time.Millisecond):
-		}
+// dropSecrets removes them, wherever the way to them leads now.
+func (t *inmate) dropSecrets() error {
+	if t.secrets == "" {
+		return nil
 	}
+	root, err := os.OpenRoot(t.root)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	rel, err := filepath.Rel(t.root, t.secrets)
+	if err == nil {
+		err = root.RemoveAll(rel)
+	}
+	if err != nil {
+		return fmt.Errorf("removing the secrets of a stage: %w", err)
+	}
+	t.secrets = ""
+	return nil
 }
 
 // begin starts the jailer, which waits for the order to go on.
@@ -351,11 +342,7 @@ func (t *inmate) attend(answer *os.File) {
 	case err != nil:
 		t.end.code, t.end.signal = 137, syscall.SIGKILL // somebody killed the jailer
 	}
-	if t.stop != nil {
-		close(t.stop)
-		t.served.Wait()
-	}
-	t.fault = errors.Join(t.fault, t.restore())
+	t.fault = errors.Join(t.fault, t.dropSecrets(), t.restore())
 }
 
 func (t *inmate) ended() <-chan struct{} { return t.over }
@@ -399,7 +386,7 @@ func (t *inmate) release() error {
 	t.orders = nil
 	t.mu.Unlock()
 	if t.jailer == nil { // it never came so far
-		return t.restore()
+		return errors.Join(t.dropSecrets(), t.restore())
 	}
 	var err error
 	if orders != nil {

@@ -138,7 +138,7 @@ func (j *jail) look() error {
 	if j.flags&unix.CLONE_NEWPID == 0 { // /proc would show other processes
 		j.flags &^= unix.CLONE_NEWNS
 	}
-	wants = append(wants, "inputs are copies that a stage may write to", "limits of memory, CPU time and processes are not held")
+	wants = append(wants, "inputs are copies that a stage may write to", "secrets are on the disk while a stage has them", "limits of memory, CPU time and processes are not held")
 	j.wants = strings.Join(wants, "; ")
 	j.noted = "isolation chroot keeps files, network and privileges apart and ends what a stage starts, and no more: " + j.wants
 	if j.flags&unix.CLONE_NEWNET != 0 {
