@@ -201,3 +201,17 @@ func TestDaemonRefused(t *testing.T) {
 		}
 	}
 }
+
+// An ordinary user is told that it takes root.
+func TestDaemonOfAnotherUser(t *testing.T) {
+	d := newDaemon(t)
+	t.Parallel()
+	s := newUserSite(t, runtimetest.NewUser(t, "", false))
+	dir := s.give(s.project("p", "stage \"a\" {\n command = \"echo x > out\"\n outputs = { out = \"out\" }\n}\n"))
+	if r := s.want(3, dir, by(d, "run")...); !strings.Contains(r.err, "by root only") || !strings.Contains(r.err, "without --runtime") {
+		t.Errorf("the run: %v", r)
+	}
+	if r := s.want(3, "", by(d, "doctor")...); !strings.Contains(r.out, "run plumb as root") {
+		t.Errorf("plumb doctor: %v", r)
+	}
+}

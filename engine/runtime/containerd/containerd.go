@@ -134,6 +134,9 @@ var _ runtime.Runtime = (*Runtime)(nil)
 // New boots containerd on opts.Root and sweeps what an earlier owner left. The
 // error names what the machine lacks; see also Probe.
 func New(ctx context.Context, opts Options) (_ *Runtime, err error) {
+	if opts.Socket != "" && (os.Geteuid() != 0 || early.Rootless()) {
+		return nil, notRoot()
+	}
 	if os.Geteuid() != 0 {
 		return nil, errors.New("starting the container runtime: it needs root, or a user namespace (early.Enter makes one)")
 	}

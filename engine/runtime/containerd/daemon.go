@@ -74,6 +74,13 @@ type Unusable struct{ What, Remedy string }
 
 func (u *Unusable) Error() string { return u.What }
 
+func notRoot() error {
+	return &Unusable{
+		"containers of the machine's containerd can be made by root only: an ordinary user sees neither its socket nor the files of its snapshots",
+		"run plumb as root, or without --runtime: then containers are those of the containerd inside plumb, which needs no root",
+	}
+}
+
 // daemon is the containerd of the machine.
 type daemon struct {
 	r       *Runtime
@@ -94,12 +101,6 @@ type daemon struct {
 
 // openDaemon is open with a daemon.
 func (r *Runtime) openDaemon(ctx context.Context) (err error) {
-	if r.opts.rootless {
-		return &Unusable{
-			"containers of the machine's containerd can be made by root only: an ordinary user does not see the files of its snapshots",
-			"run plumb as root, or without --runtime: then containers are those of the containerd inside plumb, which needs no root",
-		}
-	}
 	d, err := dialDaemon(ctx, r.opts.Socket)
 	if err != nil {
 		return err

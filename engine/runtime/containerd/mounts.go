@@ -139,6 +139,10 @@ func fillDevices(dir string, rootless bool) error {
 			return fmt.Errorf("making devices: %w", err)
 		}
 	}
+	// Some runcs give a file system in memory the mode of what it is mounted on.
+	if err := unix.Chmod(filepath.Join(dir, "shm"), 0o1777); err != nil {
+		return fmt.Errorf("making devices: %w", err)
+	}
 	for name, target := range map[string]string{
 		"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2",
 		"core": "/proc/kcore", "ptmx": "pts/ptmx",
