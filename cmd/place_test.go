@@ -18,10 +18,11 @@ const chrootIsThere = false
 
 // place is somewhere that plumb has to run stages.
 type place struct {
-	name      string
-	site      func(t *testing.T, name string) *site // name is for what the machine knows it by
-	isolation string
-	oneID     bool // everything in an image is root's, and no image is made of packages
+	name       string
+	site       func(t *testing.T, name string) *site // name is for what the machine knows it by
+	isolation  string
+	oneID      bool // everything in an image is root's, and no image is made of packages
+	lacksShell bool // TODO
 }
 
 // places are all of them.
@@ -41,7 +42,7 @@ var places = []place{
 		s.env = append(s.env, "PLUMB_ISOLATION="+engine.IsolationChroot)
 		return s
 	}},
-	{name: "the containerd of the machine", isolation: engine.IsolationContainer, site: func(t *testing.T, _ string) *site {
+	{name: "the containerd of the machine", isolation: engine.IsolationContainer, lacksShell: true, site: func(t *testing.T, _ string) *site {
 		d := newDaemon(t)
 		s := makeSite(t)
 		s.daemon = d
