@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"plumb/cmd/view"
 	"plumb/engine"
 	"plumb/engine/runtime/runtimetest"
 )
@@ -126,4 +128,22 @@ func (s *site) leftElsewhere() (found []string) {
 		found = append(found, dirs...)
 	}
 	return found
+}
+
+// TestJobIsToldWhatToDo calls plumb as one would anywhere, in the container of a job.
+func TestJobIsToldWhatToDo(t *testing.T) {
+	s := newJobSite(t)
+	t.Parallel()
+	dir := s.project("p", "stage \"a\" {\n command = \"echo x > out\"\n outputs = { out = \"out\" }\n}\n")
+	const hint = "in a container, such as a CI job's: plumb --isolation chroot run (PLUMB_ISOLATION=chroot says so for the whole job), or give the container what it lacks (for docker: --privileged)"
+	s.want(3, dir, "run").wantSays(t, "entering private mount and PID namespaces", "hint: "+hint)
+	var failed view.ErrorDoc
+	if err := json.Unmarshal([]byte(s.want(3, dir, "--json", "run").out), &failed); err != nil || failed.Error.Kind != engine.Machine || failed.Error.Hint != hint {
+		t.Errorf("the error: %+v, %v", failed.Error, err)
+	}
+	s.want(3, "", "doctor").wantSays(t, "root has no CAP_SYS_ADMIN here", hint)
+	// Looking at the pipeline takes no containers.
+	s.want(0, dir, "validate")
+	s.want(0, dir, "plan").wantSays(t, "a", "never run before")
+	s.want(0, dir, "runs")
 }
