@@ -141,7 +141,11 @@ func TestJobIsToldWhatToDo(t *testing.T) {
 	if err := json.Unmarshal([]byte(s.want(3, dir, "--json", "run").out), &failed); err != nil || failed.Error.Kind != engine.Machine || failed.Error.Hint != hint {
 		t.Errorf("the error: %+v, %v", failed.Error, err)
 	}
-	s.want(3, "", "doctor").wantSays(t, "root has no CAP_SYS_ADMIN here", hint)
+	r := s.want(3, "", "doctor")
+	r.wantSays(t, "root has no CAP_SYS_ADMIN here", hint)
+	if n := strings.Count(r.out, "remedy:"); n != 1 {
+		t.Errorf("doctor has %d remedies for one lack: %v", n, r)
+	}
 	// Looking at the pipeline takes no containers.
 	s.want(0, dir, "validate")
 	s.want(0, dir, "plan").wantSays(t, "a", "never run before")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/mount"
@@ -35,8 +36,16 @@ func Probe(ctx context.Context, root string) []Finding {
 	if early.Rootless() {
 		return append(inspect(ctx, userProbes(root)), probeDelegated())
 	}
-	return inspect(ctx, rootProbes(root))
+	all := rootProbes(root)
+	if _, err := probePrivileges(); err != nil {
+		// The others would blame the kernel or the file system.
+		all = slices.DeleteFunc(all, func(p probe) bool { return slices.Contains(privileged, p.name) })
+	}
+	return inspect(ctx, all)
 }
+
+// privileged are the probes that make namespaces and mounts.
+var privileged = []string{"user namespaces", "overlay", "idmapped mounts"}
 
 // probe looks at one thing and says what it found, or what is wrong.
 type probe struct {
