@@ -14,6 +14,8 @@ import (
 	"plumb/engine"
 	"plumb/engine/agent"
 	"plumb/engine/event"
+	"plumb/engine/runtime/containerd"
+	"plumb/engine/runtime/containerd/early"
 	"plumb/hcl"
 	"plumb/store"
 )
@@ -68,6 +70,9 @@ func (e *Env) writer(ctx context.Context, g global) (*agent.Client, func(), erro
 		return nil, nil, err
 	}
 	c, err := agent.Connect(ctx, s)
+	if err != nil && isRoot() && early.Unprivileged(err.Error()) {
+		return nil, nil, &engine.Error{Kind: engine.Machine, Message: err.Error(), Hint: containerd.PrivilegesRemedy}
+	}
 	if err != nil {
 		return nil, nil, err
 	}

@@ -41,7 +41,7 @@ var owners = map[string][]string{
 	"github.com/ProtonMail/go-crypto":        {"engine/apt", "engine/apt/apttest"},
 	"github.com/CycloneDX/cyclonedx-go":      {"engine/inventory"},
 	"github.com/spdx/tools-golang":           {"engine/inventory"},
-	"github.com/containerd/":                 {"engine/runtime/containerd", "engine/runtime/containerd/seccomp"},
+	"github.com/containerd/":                 {"engine/runtime/containerd", "engine/runtime/containerd/seccomp", "engine/runtime/runtimetest"},
 	"github.com/opencontainers/runc":         {"engine/runtime/containerd", "engine/runtime/containerd/runcinit"},
 }
 

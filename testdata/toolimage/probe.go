@@ -81,7 +81,7 @@ func probeFiles([]string) error {
 
 // probeDaemon leaves a process of another session behind that sleeps.
 func probeDaemon(args []string) error {
-	c := exec.Command("/proc/self/exe", append([]string{"sleep"}, args...)...)
+	c := exec.Command(ownProgram(), append([]string{"sleep"}, args...)...)
 	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	return c.Start()
 }
@@ -231,4 +231,16 @@ func probes() map[string]func() error {
 		"sethostname":  func() error { return unix.Sethostname([]byte("other")) },
 		"settime":      func() error { return unix.ClockSettime(unix.CLOCK_REALTIME, &unix.Timespec{}) },
 	}
+}
+
+// ownProgram is this one, also where there is no /proc: by a name that it has.
+func ownProgram() string {
+	const self = "/proc/self/exe"
+	if _, err := os.Stat(self); err == nil {
+		return self
+	}
+	if path, err := exec.LookPath(os.Args[0]); err == nil {
+		return path
+	}
+	return self
 }
