@@ -240,7 +240,10 @@ func (t *inmate) begin(s runtime.Spec, f furnished) error {
 		return errors.Join(err, ordersR.Close(), ordersW.Close())
 	}
 	filter := t.j.r.shim.filter
-	if t.j.unix != nil && !s.Network {
+	switch {
+	case s.Bare:
+		filter = t.j.quick
+	case t.j.unix != nil && !s.Network:
 		filter = t.j.unix
 	}
 	cmd := exec.Command("/proc/self/exe")

@@ -42,6 +42,7 @@ type jail struct {
 	r      *Runtime
 	flags  uintptr  // namespaces that there are
 	unix   *os.File // the filter that allows Unix sockets alone, nil where there is a network namespace
+	quick  *os.File // the filter of images that are being made: nothing waits for the disk
 	wants  string   // what is missing, in words
 	noted  string
 	flat   string // root file systems of images
@@ -71,7 +72,7 @@ func (r *Runtime) openJail(ctx context.Context) (err error) {
 	if r.shim, err = newShim(); err != nil {
 		return err
 	}
-	if err := j.look(); err != nil {
+	if err := errors.Join(j.look(), j.filters()); err != nil {
 		return err
 	}
 	if err := r.readLimits(); err != nil {
@@ -136,25 +137,34 @@ func (j *jail) look() error {
 	wants = append(wants, "inputs are copies that a stage may write to", "secrets are on the disk while a stage has them", "limits of memory, CPU time and processes are not held")
 	j.wants = strings.Join(wants, "; ")
 	j.noted = "isolation chroot keeps files, network and privileges apart and ends what a stage starts, and no more: " + j.wants
-	if j.flags&unix.CLONE_NEWNET != 0 {
-		return nil
+	return nil
+}
+
+// filters makes those that a container has no need of.
+func (j *jail) filters() (err error) {
+	unixOnly := seccomp.OnlySockets(unix.AF_UNIX)
+	quick := []seccomp.Change{seccomp.Unsynced()}
+	if j.flags&unix.CLONE_NEWNET == 0 {
+		quick = append(quick, unixOnly)
+		if j.unix, err = sealedFilter(unixOnly); err != nil {
+			return err
+		}
 	}
-	code, err := seccomp.Filter(capabilities(), unix.AF_UNIX)
-	if err != nil {
-		return err
-	}
-	j.unix, err = sealed("plumb-seccomp-unix", func(f *os.File) error {
-		_, err := f.Write(code)
-		return err
-	})
+	j.quick, err = sealedFilter(quick...)
 	return err
 }
 
 func (j *jail) close() error {
-	if j == nil || j.unix == nil {
+	if j == nil {
 		return nil
 	}
-	return j.unix.Close()
+	var errs []error
+	for _, f := range []*os.File{j.unix, j.quick} {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // flatOf answers the image's root file system, and makes it the first time.
