@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -146,13 +147,20 @@ func (r *Runtime) pids(s runtime.Spec) int64 {
 	return s.Pids
 }
 
-func maskedPaths() []string {
-	return []string{
+// maskedPaths are what Docker hides. How hot each processor runs tells one tenant of a
+// machine what another does; the directories are found once, a machine has no more later.
+var maskedPaths = sync.OnceValue(func() []string {
+	all := []string{
 		"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
 		"/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats",
 		"/sys/devices/virtual/powercap", "/sys/firmware",
 	}
-}
+	hot, err := filepath.Glob("/sys/devices/system/cpu/cpu[0-9]*/thermal_throttle")
+	if err != nil {
+		panic(err) // the pattern is a constant
+	}
+	return append(all, hot...)
+})
 
 // systemMounts are those that every container has. Without a network namespace
 // of its own a container may not mount sysfs: it sees the machine's, read-only.
