@@ -153,6 +153,11 @@ func probeStubborn([]string) error {
 	return nil
 }
 
+// probeStop stops itself and all that it may signal.
+func probeStop([]string) error {
+	return errors.Join(syscall.Kill(-1, syscall.SIGSTOP), syscall.Kill(os.Getpid(), syscall.SIGSTOP), syscall.Pause())
+}
+
 // probeFill writes into a file until it cannot, and prints why.
 func probeFill(args []string) error {
 	f, err := os.Create(args[0])

@@ -69,7 +69,7 @@ func commands() map[string]command {
 		"probe-names": probeNames, "probe-remount": probeRemount, "probe-spin": probeSpin, "probe-syscall": probeSyscall,
 		"probe-abstract": probeAbstract, "probe-binary": probeBinary, "probe-bomb": probeBomb, "probe-fill": probeFill,
 		"probe-limits": probeLimits, "probe-make": probeMake, "probe-many": probeMany, "probe-mounts": probeMounts, "probe-readable": probeReadable,
-		"probe-silent": probeSilent, "probe-stubborn": probeStubborn, "probe-swap": probeSwap, "probe-trace": probeTrace, "probe-writable": probeWritable,
+		"probe-silent": probeSilent, "probe-stop": probeStop, "probe-stubborn": probeStubborn, "probe-swap": probeSwap, "probe-trace": probeTrace, "probe-writable": probeWritable,
 	}
 }
 

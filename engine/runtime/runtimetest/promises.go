@@ -18,7 +18,7 @@ import (
 // Promises tries from inside of a container each line of the table of the manual's
 // section "Isolation", which says what a stage has and docker run has beside it. A
 // line without a test here is an error, as is a test without a line: what the manual
-// promises is what was tried.
+// promises is what was tried. Without a manual that is not looked at.
 func Promises(t *testing.T, newRuntime New, manual string, lacks ...Lack) {
 	b := &bench{rt: newRuntime(t), lacks: lacks}
 	all := b.promises(t)
@@ -26,7 +26,9 @@ func Promises(t *testing.T, newRuntime New, manual string, lacks ...Lack) {
 	for _, p := range all {
 		names = append(names, p.name)
 	}
-	if diff := cmp.Diff(TableLines(t, manual, "### Isolation"), names); diff != "" {
+	if manual == "" {
+		t.Log("there is no manual here to hold the tests against")
+	} else if diff := cmp.Diff(TableLines(t, manual, "### Isolation"), names); diff != "" {
 		t.Errorf("lines of %q without a test (-), tests without a line (+):\n%s", manual, diff)
 	}
 	b.tell(t, all)
