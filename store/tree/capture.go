@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -25,20 +26,21 @@ import (
 
 // capturer takes over one output.
 type capturer struct {
-	ctx   context.Context
-	batch *store.Batch
+	ctx    context.Context
+	batch  *store.Batch
+	hollow atomic.Int64 // bytes of holes so far
 }
 
 // Capture takes over the file or directory at the slash-separated path rel below
 // dir, and puts it into the batch. Large files leave dir, by renaming; their
 // content is read once. The error says in words what cannot be captured: nothing
 // there (fs.ErrNotExist), a symlink, or one inside that leaves the output, a FIFO,
-// socket or device.
+// socket or device, or more holes than maxHoles.
 func Capture(ctx context.Context, _ *store.Store, b *store.Batch, dir, rel string) (store.Artifact, error) {
 	if !filepath.IsLocal(rel) {
 		return store.Artifact{}, fmt.Errorf("capturing %q: the path leaves the workspace", rel)
 	}
-	c := &capturer{ctx, b}
+	c := &capturer{ctx: ctx, batch: b}
 	a, err := c.capture(dir, path.Clean(rel))
 	if err != nil {
 		return store.Artifact{}, fmt.Errorf("capturing %q: %w", rel, err)
@@ -70,7 +72,7 @@ func (c *capturer) capture(dir, rel string) (a store.Artifact, err error) {
 
 // openBeneath opens the directory rel below dir without following a symlink.
 func openBeneath(dir, rel string) (*os.File, error) {
-	at, err := os.Open(dir)
+	at, err := openWorkspace(dir)
 	if err != nil || rel == "." {
 		return at, err
 	}
@@ -82,6 +84,19 @@ func openBeneath(dir, rel string) (*os.File, error) {
 		at = next
 	}
 	return at, nil
+}
+
+// openWorkspace opens the stage's own directory, whose name it could not change, but
+// whose mode it could.
+func openWorkspace(dir string) (*os.File, error) {
+	at, err := os.Open(dir)
+	if errors.Is(err, fs.ErrPermission) {
+		if err := os.Chmod(dir, 0o700); err != nil {
+			return nil, err
+		}
+		at, err = os.Open(dir)
+	}
+	return at, err
 }
 
 // openDir opens a directory of parent. One that was made unreadable is made
@@ -131,6 +146,9 @@ func (c *capturer) file(parent *os.File, name string, st *unix.Stat_t) (a store.
 	}
 	f := os.NewFile(uintptr(fd), name)
 	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := c.holes(f, st); err != nil {
+		return a, err
+	}
 	if st.Nlink > 1 {
 		return c.batch.PutFile(f, executable(st))
 	}
