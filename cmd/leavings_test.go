@@ -45,6 +45,7 @@ func TestHostileOutputs(t *testing.T) {
 		{name: "names with line breaks", command: "mkdir OUT; probe-make newline OUT", more: tree},
 		{name: "names that are no UTF-8", command: "mkdir OUT; probe-make latin1 OUT", more: tree},
 		{name: "deep directories", command: "mkdir OUT; cd OUT; awk 'BEGIN { for (i = 0; i < 300; i++) p = p \"directory/\"; print p }' > /tmp/p; mkdir -p $(cat /tmp/p); touch $(cat /tmp/p)f", more: tree},
+		{name: "directories deeper than a path can be", command: "mkdir OUT /tmp/d; probe-make deep OUT; probe-make deep /tmp/d", more: tree, class: store.ClassOutput, want: []string{"its path is longer than 4095 bytes"}},
 		{name: "very many files", command: fmt.Sprintf("mkdir OUT; probe-many %d OUT", *manyFiles), more: tree},
 	})
 	t.Run("no file of the host is changed", func(t *testing.T) {
@@ -65,6 +66,10 @@ func TestHostileOutputs(t *testing.T) {
 	}
 	if took["a_sparse_file_of_1_tib"] > 10 {
 		t.Errorf("1 TiB of nothing took %v s", took["a_sparse_file_of_1_tib"])
+	}
+	s.wantSoundBlobs()
+	if left, err := filepath.Glob(filepath.Join(s.store, "containerd", "trash", "*")); err != nil || len(left) > 0 {
+		t.Errorf("not removed: %q, %v", left, err)
 	}
 	t.Logf("%d files took %.1f s", *manyFiles, took["very_many_files"])
 }

@@ -14,6 +14,7 @@ import (
 	"plumb/engine/runtime"
 	"plumb/hcl"
 	"plumb/store"
+	"plumb/store/erase"
 	"plumb/store/tree"
 )
 
@@ -49,28 +50,7 @@ func (s *sandbox) close() error {
 		f()
 	}
 	s.release = nil
-	return removeAll(s.dir)
-}
-
-// removeAll removes what a stage wrote, also below directories that it made
-// unreadable for their owner.
-func removeAll(dir string) error {
-	err := os.RemoveAll(dir)
-	if err == nil {
-		return nil
-	}
-	if werr := filepath.WalkDir(dir, func(p string, d os.DirEntry, err error) error {
-		if err == nil && d.IsDir() {
-			return os.Chmod(p, 0o700)
-		}
-		return nil
-	}); werr != nil {
-		return fmt.Errorf("removing %q: %w", dir, werr)
-	}
-	if err := os.RemoveAll(dir); err != nil {
-		return fmt.Errorf("removing %q: %w", dir, err)
-	}
-	return nil
+	return erase.All(context.Background(), s.dir)
 }
 
 // furnish makes the workspace of one attempt.

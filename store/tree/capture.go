@@ -169,8 +169,15 @@ func (c *capturer) tree(parent *os.File, name string) (store.Artifact, error) {
 	return artifactOf(entries, manifest.Digest), nil
 }
 
+// maxPath is how long a path in a tree may be: nobody could open one that is longer by
+// its name, and each level costs an open file while it is captured.
+const maxPath = unix.PathMax - 1
+
 // dir adds what is in a directory: its files on all cores, then its directories.
 func (c *capturer) dir(parent *os.File, name, rel string, entries *[]Entry) (err error) {
+	if len(rel) > maxPath {
+		return fmt.Errorf("%.40q… in it: its path is longer than %d bytes", rel, maxPath)
+	}
 	d, err := openDir(parent, name)
 	if err != nil {
 		return err

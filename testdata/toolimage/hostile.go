@@ -209,6 +209,16 @@ func probeMake(args []string) error {
 		}
 		_, err = f.WriteAt([]byte("x"), 4<<20)
 		return errors.Join(err, f.Close())
+	case "deep": // 12,000 bytes of path
+		if err := os.Chdir(path); err != nil {
+			return err
+		}
+		for range 1200 {
+			if err := errors.Join(os.Mkdir("directory", 0o755), os.Chdir("directory")); err != nil {
+				return err
+			}
+		}
+		return nil
 	case "newline":
 		return os.WriteFile(filepath.Join(path, "two\nlines"), []byte("x"), 0o644)
 	case "latin1":

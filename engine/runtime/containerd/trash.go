@@ -1,12 +1,15 @@
 package containerd
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+
+	"plumb/store/erase"
 )
 
 // trash removes directory trees behind the back of whoever threw them away: the
@@ -60,7 +63,7 @@ func (t *trash) remove() {
 		t.log.Warn("trash cannot be read", "dir", t.dir, "error", err)
 	}
 	for _, e := range entries {
-		if err := os.RemoveAll(filepath.Join(t.dir, e.Name())); err != nil {
+		if err := erase.All(context.Background(), filepath.Join(t.dir, e.Name())); err != nil {
 			t.log.Warn("trash cannot be removed", "path", e.Name(), "error", err)
 		}
 	}
