@@ -90,7 +90,11 @@ func (s *Server) Serve(ctx context.Context, ready func()) error {
 	}
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	h := &http.Server{Handler: s.handler(), BaseContext: func(net.Listener) context.Context { return base }, ReadHeaderTimeout: requestTime}
+	fresh := &newcomers{all: map[net.Conn]bool{}}
+	h := &http.Server{
+		Handler: hurried(s.handler()), BaseContext: func(net.Listener) context.Context { return base },
+		ReadHeaderTimeout: requestTime, ConnState: fresh.changed,
+	}
 	s.touch(0)
 	served := make(chan error, 1)
 	go func() { served <- h.Serve(l) }()
@@ -106,6 +110,7 @@ func (s *Server) Serve(ctx context.Context, ready func()) error {
 	err = errors.Join(removeIfThere(socket), removeIfThere(pid))
 	s.cancelAll()
 	cancel() // also those who only read, like logs -f
+	fresh.dismiss()
 	end, stop := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer stop()
 	if e := h.Shutdown(end); e != nil && !errors.Is(e, http.ErrServerClosed) {
@@ -443,6 +448,7 @@ func reply(w http.ResponseWriter, doc any, err error) {
 	if err != nil {
 		a.Doc, a.Error = nil, engine.AsError(err)
 	}
+	toRead(w, requestTime)
 	w.Header().Set("Content-Type", "application/json")
 	if err := json.NewEncoder(w).Encode(a); err != nil && !isGone(err) {
 		panic(http.ErrAbortHandler) // the client sees a broken answer instead of a short one
