@@ -42,6 +42,7 @@ type Config struct {
 	PID        int // as others see this process, 0 for its own word
 	Logger     *slog.Logger
 	Now        func() time.Time
+	CDI        []string // directories of the files that describe devices, nil for the usual
 	NewRuntime func(ctx context.Context, at Place) (runtime.Runtime, error)
 }
 

@@ -30,6 +30,7 @@ type container struct {
 	note   string // see Note
 	log    *logPipe
 	secret string // directory of its secrets, "" for none
+	dev    string // directory of its own /dev, "" for that of all
 	task   *task
 	before runtime.Usage // what making it has used
 	mu     sync.Mutex
@@ -76,6 +77,9 @@ func (r *Runtime) create(ctx context.Context, s runtime.Spec) (_ *container, err
 		return nil, err
 	}
 	if err := c.keepSecrets(&s, uid, gid); err != nil {
+		return nil, err
+	}
+	if err := c.giveDevices(s, uid, gid); err != nil {
 		return nil, err
 	}
 	if err := c.make(inNamespace(ctx), s, f); err != nil {
@@ -288,7 +292,7 @@ func (c *container) discard(ctx context.Context) error {
 	if c.log != nil {
 		errs = append(errs, c.log.close())
 	}
-	errs = append(errs, c.dropSecrets(), c.r.trash.put(c.r.rootfs.scratchOf(c.id)))
+	errs = append(errs, c.dropSecrets(), c.dropDevices(), c.r.trash.put(c.r.rootfs.scratchOf(c.id)))
 	c.r.leave(c)
 	return errors.Join(errs...)
 }

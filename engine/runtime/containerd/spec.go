@@ -37,7 +37,8 @@ func (r *Runtime) ociSpec(s runtime.Spec, img *image, f furnished) *specs.Spec {
 		Hostname: hostname,
 		Root:     &specs.Root{Path: "rootfs"},
 		Process:  r.process(s, img, f),
-		Mounts:   append(r.systemMounts(s), userMounts(s)...),
+		Mounts:   slices.Concat(r.systemMounts(s), deviceMounts(s.Devices), userMounts(s)),
+		Hooks:    deviceHooks(s.Devices),
 		Linux: &specs.Linux{
 			UIDMappings:   r.mapping(r.opts.own.UIDs),
 			GIDMappings:   r.mapping(r.opts.own.GIDs),
@@ -67,7 +68,7 @@ func (r *Runtime) process(s runtime.Spec, img *image, f furnished) *specs.Proces
 	}
 	return &specs.Process{
 		Args:            early.Shim(s.Args),
-		Env:             environment(s.Env, img.config.Env),
+		Env:             environment(deviceEnv(s), img.config.Env),
 		Cwd:             dirOf(s),
 		User:            u,
 		NoNewPrivileges: true,
@@ -86,8 +87,13 @@ func dirOf(s runtime.Spec) string {
 // environment is the stage's, then what the image says of variables that the
 // stage does not name.
 func environment(stage, image []string) []string {
-	env := slices.Clone(stage)
-	for _, v := range append(slices.Clone(image), defaultPath) {
+	return environmentOf(stage, append(slices.Clone(image), defaultPath))
+}
+
+// environmentOf adds to env what of more it does not have.
+func environmentOf(env, more []string) []string {
+	env = slices.Clone(env)
+	for _, v := range more {
 		name, _, _ := strings.Cut(v, "=")
 		if !slices.ContainsFunc(env, func(e string) bool { return strings.HasPrefix(e, name+"=") }) {
 			env = append(env, v)
@@ -126,7 +132,7 @@ func (r *Runtime) resources(s runtime.Spec) *specs.LinuxResources {
 		return nil
 	}
 	pids := r.pids(s)
-	res := &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: &pids}}
+	res := &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: &pids}, Devices: deviceRules(s.Devices)}
 	if s.Memory > 0 {
 		res.Memory = &specs.LinuxMemory{Limit: &s.Memory}
 		if r.cgroups.countsSwap() {
@@ -175,7 +181,7 @@ func (r *Runtime) systemMounts(s runtime.Spec) []specs.Mount {
 	}
 	all := []specs.Mount{
 		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
-		{Destination: "/dev", Type: "bind", Source: r.devices, Options: []string{"rbind", "ro", "nosuid", "noexec"}},
+		{Destination: "/dev", Type: "bind", Source: r.devicesOf(s), Options: []string{"rbind", "ro", "nosuid", "noexec"}},
 		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: pts},
 		{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", fmt.Sprintf("size=%d", shmSize(s.Memory))}},
 		{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
