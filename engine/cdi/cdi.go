@@ -170,12 +170,14 @@ func (d *Devices) Edits(names []string) (*runtime.Devices, error) {
 		}
 		out.Nodes = append(out.Nodes, runtime.Node{Path: n.Path, Source: hostPath(hosts[n.Path], n.Path)})
 	}
+	slices.SortFunc(out.Nodes, func(a, b runtime.Node) int { return strings.Compare(a.Path, b.Path) })
 	for _, m := range spec.Mounts {
 		out.Mounts = append(out.Mounts, runtime.DeviceMount{Source: m.Source, Target: m.Destination, Type: m.Type, Options: m.Options})
 	}
 	if spec.Hooks != nil {
 		for when, all := range map[string][]specs.Hook{
-			"prestart":      spec.Hooks.Prestart, //nolint:staticcheck // CDI files may still have it
+			//lint:ignore SA1019 CDI files may still have it
+			"prestart":      spec.Hooks.Prestart, //nolint:staticcheck // see above
 			"createRuntime": spec.Hooks.CreateRuntime, "createContainer": spec.Hooks.CreateContainer, "startContainer": spec.Hooks.StartContainer,
 			"poststart": spec.Hooks.Poststart, "poststop": spec.Hooks.Poststop,
 		} {
