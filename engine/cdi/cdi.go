@@ -177,7 +177,7 @@ func (d *Devices) Edits(names []string) (*runtime.Devices, error) {
 	if spec.Hooks != nil {
 		for when, all := range map[string][]specs.Hook{
 			//lint:ignore SA1019 CDI files may still have it
-			"prestart":      spec.Hooks.Prestart, //nolint:staticcheck // see above
+			"prestart":      spec.Hooks.Prestart,
 			"createRuntime": spec.Hooks.CreateRuntime, "createContainer": spec.Hooks.CreateContainer, "startContainer": spec.Hooks.StartContainer,
 			"poststart": spec.Hooks.Poststart, "poststop": spec.Hooks.Poststop,
 		} {

@@ -172,18 +172,15 @@ func probeFill(args []string) error {
 	return f.Close()
 }
 
-// probeMany makes N empty files in a directory.
+// probeMany makes N files in a directory, each with its name in it.
 func probeMany(args []string) error {
 	n, err := number(args[:1])
 	if err != nil {
 		return err
 	}
 	for i := range n {
-		fd, err := unix.Open(filepath.Join(args[1], fmt.Sprint(i)), unix.O_CREAT|unix.O_WRONLY|unix.O_CLOEXEC, 0o644)
-		if err != nil {
-			return err
-		}
-		if err := unix.Close(fd); err != nil {
+		name := fmt.Sprint(i)
+		if err := os.WriteFile(filepath.Join(args[1], name), []byte(name), 0o644); err != nil {
 			return err
 		}
 	}
