@@ -84,7 +84,7 @@ func (r *run) discard(a *attempt) {
 			err = a.container.Delete(ctx)
 		}
 		err = errors.Join(err, a.log.close(), a.sandbox.close())
-		if err != nil {
+		if err != nil && !errors.Is(err, context.Canceled) { // else the next owner goes on
 			r.e.cfg.Logger.Warn("cleaning up after a stage", "error", err)
 		}
 	})

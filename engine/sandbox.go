@@ -43,6 +43,7 @@ type sandbox struct {
 	mounts  []runtime.Mount
 	points  map[string]bool // paths in the workspace that are mount points
 	release []func()
+	ctx     context.Context // of removing it
 }
 
 func (s *sandbox) close() error {
@@ -50,7 +51,7 @@ func (s *sandbox) close() error {
 		f()
 	}
 	s.release = nil
-	return erase.All(context.Background(), s.dir)
+	return erase.All(s.ctx, s.dir)
 }
 
 // furnish makes the workspace of one attempt.
@@ -59,7 +60,7 @@ func (e *Engine) furnish(ctx context.Context, s *hcl.Stage, project string, inpu
 	if err != nil {
 		return nil, fmt.Errorf("making a place for stage %q: %w", s.Name, err)
 	}
-	sb := &sandbox{dir: dir, work: filepath.Join(dir, "work"), points: map[string]bool{}}
+	sb := &sandbox{dir: dir, work: filepath.Join(dir, "work"), points: map[string]bool{}, ctx: e.removing}
 	defer func() {
 		if err != nil {
 			sb.close() //nolint:errcheck // the first error says more; leftovers are swept
