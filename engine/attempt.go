@@ -89,7 +89,7 @@ func (r *run) discardAnd(a *attempt, then func() error) {
 			err = errors.Join(err, then())
 		}
 		err = errors.Join(err, a.log.close(), a.sandbox.close())
-		if err != nil {
+		if err != nil && !errors.Is(err, context.Canceled) { // else the next owner goes on
 			r.e.cfg.Logger.Warn("cleaning up after a stage", "error", err)
 		}
 	})
@@ -141,12 +141,16 @@ func (r *run) create(ctx context.Context, i, number int, memory int64) (_ *attem
 	if err != nil {
 		return nil, errors.Join(err, a.log.close(), a.sandbox.close())
 	}
+	devices, err := r.devices(i)
+	if err != nil {
+		return nil, errors.Join(err, a.log.close(), a.sandbox.close())
+	}
 	d := r.s.planner.Decision(i)
 	a.container, err = rt.Create(ctx, runtime.Spec{
 		ID:    "r" + strings.ReplaceAll(string(r.id), "-", "") + "-" + strconv.Itoa(i) + "-" + strconv.Itoa(number),
 		Image: img.digest.String(), Args: r.s.planner.Command(i), Env: environment(r.s.planner.Env(i), s.Seed, d.Key, number),
 		Dir: workspace, Home: home, Mounts: a.sandbox.mounts, Secrets: secrets, Log: printed, Network: s.Network,
-		Memory: memory, CPU: s.Resources.CPU, Pids: s.Resources.Pids, Hostname: hostname,
+		Memory: memory, CPU: s.Resources.CPU, Pids: s.Resources.Pids, Hostname: hostname, Devices: devices,
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("creating the container of stage %q: %w", s.Name, err), a.log.close(), a.sandbox.close())

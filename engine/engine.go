@@ -42,6 +42,7 @@ type Config struct {
 	PID        int // as others see this process, 0 for its own word
 	Logger     *slog.Logger
 	Now        func() time.Time
+	CDI        []string // directories of the files that describe devices, nil for the usual
 	NewRuntime func(ctx context.Context, at Place) (runtime.Runtime, error)
 }
 
@@ -56,8 +57,10 @@ type Engine struct {
 	keys       keyLocks
 	failures   failures
 	live       liveRuns
-	background sync.WaitGroup // containers being deleted, caches being saved
-	builds     turns          // images being made, by manifest
+	background sync.WaitGroup  // containers being deleted, caches being saved
+	removing   context.Context // of places of stages; ends a while after Close began
+	endRemoval context.CancelFunc
+	builds     turns // images being made, by manifest
 	nextBuild  atomic.Int64
 	commits    atomic.Int64 // records written so far: what a plan remembered may be out of date
 	sweeps     atomic.Int64 // collections so far: what was in the store may be gone
@@ -88,17 +91,26 @@ func Open(cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{cfg: cfg, store: st}
+	e.removing, e.endRemoval = context.WithCancel(context.Background())
 	if !cfg.ReadOnly {
 		if err := e.closeInterrupted(); err != nil {
+			e.endRemoval()
 			return nil, errors.Join(err, st.Close())
 		}
 	}
 	return e, nil
 }
 
+// removalTime is how long Close goes on removing what stages wrote: a stage may leave
+// more files than anybody wants to wait for. The next owner of the store does the rest.
+const removalTime = 5 * time.Second
+
 // Close ends the runtime, saves what was learned about files, and closes the store.
 func (e *Engine) Close() error {
+	enough := time.AfterFunc(removalTime, e.endRemoval)
 	e.background.Wait()
+	enough.Stop()
+	e.endRemoval()
 	err := e.runtimes.close()
 	if !e.cfg.ReadOnly {
 		err = errors.Join(err, e.putOverdue(), e.scanners.save())

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"plumb/store"
+	"plumb/store/erase"
 )
 
 // What a failed attempt had written in its workspace stays, so that plumb shell can
@@ -104,7 +105,7 @@ func (e *Engine) keepFailed(sb *sandbox, f failedAttempt) error {
 		err = os.Rename(dir, filepath.Join(e.failedDir(), f.name()))
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("keeping the workspace of stage %q: %w", f.Stage, err), removeAll(dir))
+		return errors.Join(fmt.Errorf("keeping the workspace of stage %q: %w", f.Stage, err), erase.All(e.removing, dir))
 	}
 	return e.trimFailed(func(n int, _ *failedAttempt) bool { return n >= maxFailed })
 }
@@ -126,7 +127,7 @@ func (e *Engine) removeFailed(path string) error {
 	if err := os.Rename(path, filepath.Join(away, "old")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return errors.Join(err, os.Remove(away))
 	}
-	return removeAll(away)
+	return erase.All(e.removing, away)
 }
 
 // takeFailed moves a kept workspace to a place of the caller's; nil when there is none

@@ -34,6 +34,8 @@ type fakeRuntime struct {
 	hold    chan struct{}      // when set, sleep ends when it is closed
 	running chan string        // when set, told when a sleep begins
 	look    func(runtime.Spec) // when set, called for each container
+
+	watch func(s runtime.Spec, began bool) // when set, told when a command begins and ends
 }
 
 func (f *fakeRuntime) Prepare(context.Context, runtime.ImageSource) error { return nil }
@@ -68,10 +70,16 @@ func (c *fakeContainer) Start(context.Context) error {
 	c.rt.mu.Unlock()
 	go func() {
 		var x runtime.Exit
+		if c.rt.watch != nil {
+			c.rt.watch(c.spec, true)
+		}
 		for _, words := range split(c.spec.Args) {
 			if x = c.do(words); x.Code != 0 {
 				break
 			}
+		}
+		if c.rt.watch != nil {
+			c.rt.watch(c.spec, false)
 		}
 		c.exit <- x
 	}()

@@ -15,6 +15,7 @@ import (
 	"plumb/engine/runtime"
 	"plumb/hcl"
 	"plumb/store"
+	"plumb/store/erase"
 	"plumb/store/tree"
 )
 
@@ -44,6 +45,7 @@ type sandbox struct {
 	mounts  []runtime.Mount
 	points  map[string]bool // paths in the workspace that are mount points
 	release []func()
+	ctx     context.Context // of removing it
 }
 
 func (s *sandbox) close() error {
@@ -51,28 +53,7 @@ func (s *sandbox) close() error {
 		f()
 	}
 	s.release = nil
-	return removeAll(s.dir)
-}
-
-// removeAll removes what a stage wrote, also below directories that it made
-// unreadable for their owner.
-func removeAll(dir string) error {
-	err := os.RemoveAll(dir)
-	if err == nil {
-		return nil
-	}
-	if werr := filepath.WalkDir(dir, func(p string, d os.DirEntry, err error) error {
-		if err == nil && d.IsDir() {
-			return os.Chmod(p, 0o700)
-		}
-		return nil
-	}); werr != nil {
-		return fmt.Errorf("removing %q: %w", dir, werr)
-	}
-	if err := os.RemoveAll(dir); err != nil {
-		return fmt.Errorf("removing %q: %w", dir, err)
-	}
-	return nil
+	return erase.All(s.ctx, s.dir)
 }
 
 // furnish makes the workspace of one attempt: an empty one, or of what another left.
@@ -81,7 +62,7 @@ func (e *Engine) furnish(ctx context.Context, s *hcl.Stage, project string, inpu
 	if err != nil {
 		return nil, fmt.Errorf("making a place for stage %q: %w", s.Name, err)
 	}
-	sb := &sandbox{dir: dir, work: filepath.Join(dir, "work"), points: map[string]bool{}}
+	sb := &sandbox{dir: dir, work: filepath.Join(dir, "work"), points: map[string]bool{}, ctx: e.removing}
 	defer func() {
 		if err != nil {
 			sb.close() //nolint:errcheck // the first error says more; leftovers are swept

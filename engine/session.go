@@ -26,6 +26,7 @@ type session struct {
 	outside  []bool // needed by --from, but not to be run
 	scanner  *tree.Scanner
 	leases   []func()     // on what was taken into the store, until the run is over
+	outfit   outfit       // devices; none for a plan
 	batch    *store.Batch // what a run reads of the project for the first time; nil for a plan
 }
 

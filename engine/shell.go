@@ -15,6 +15,7 @@ import (
 	"plumb/engine/runtime"
 	"plumb/hcl"
 	"plumb/store"
+	"plumb/store/erase"
 	"plumb/store/tree"
 )
 
@@ -341,7 +342,7 @@ func (e *Engine) shellSandbox(ctx context.Context, req ShellRequest, p *shellPla
 	}
 	defer func() {
 		if at != "" {
-			err = errors.Join(err, removeAll(at))
+			err = errors.Join(err, erase.All(e.removing, at))
 		}
 	}()
 	if left == nil { // another shell was quicker

@@ -58,7 +58,7 @@ func (f *fake) Why(_ context.Context, r engine.WhyRequest) (*engine.WhyDoc, erro
 }
 
 func (f *fake) Runs(_ context.Context, r engine.RunsRequest) (*engine.RunsDoc, error) {
-	return answerOf(f, engine.RunsDoc{Runs: make([]store.Run, r.Limit)})
+	return answerOf(f, engine.RunsDoc{Runs: make([]store.Run, max(0, min(r.Limit, 100)))})
 }
 
 func (f *fake) Show(_ context.Context, r engine.ShowRequest) (*engine.ShowDoc, error) {

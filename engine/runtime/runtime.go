@@ -82,7 +82,8 @@ type Spec struct {
 	CPU      float64   // cores, 0 for no limit
 	Pids     int64     // 0 for the default
 	Hostname string
-	Bare     bool // of an image that is being made, see below
+	Devices  *Devices // nil for none
+	Bare     bool     // of an image that is being made, see below
 }
 
 // Streams are for a person who looks around in a container: the files that its first
@@ -130,4 +131,35 @@ type Usage struct {
 	Memory  int64 // peak
 	Read    int64
 	Written int64
+}
+
+// Devices are devices of the machine that a container is given, and what it needs to
+// use them. The machine's groups mean nothing inside: the nodes are the container's
+// user's where the runtime may say so, else they are as open as they are outside.
+type Devices struct {
+	Names  []string // for people
+	Nodes  []Node
+	Mounts []DeviceMount
+	Env    []string
+	Hooks  []Hook // run in the container before its command, while the machine's files are there still
+}
+
+// Node is a device node below /dev.
+type Node struct {
+	Path   string // inside
+	Source string // on the machine
+}
+
+// DeviceMount is a mount in the terms of the OCI.
+type DeviceMount struct {
+	Source, Target, Type string
+	Options              []string
+}
+
+// Hook is a program of the machine's.
+type Hook struct {
+	Path    string
+	Args    []string
+	Env     []string
+	Timeout *int // seconds
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -159,6 +160,7 @@ func probeRemount(args []string) error {
 // probeSyscall makes system calls that the seccomp filter is to judge.
 func probeSyscall(args []string) error {
 	calls := probes()
+	maps.Copy(calls, hostileProbes())
 	for _, name := range args {
 		call, ok := calls[name]
 		if !ok {

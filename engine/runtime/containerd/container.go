@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -31,6 +32,7 @@ type container struct {
 	note   string // see Note
 	log    *logPipe
 	secret string        // directory of its secrets, "" for none
+	dev    string        // directory of its own /dev, "" for that of all
 	copied unix.Timespec // of a jail: when all of its image was there
 	task   process
 	before runtime.Usage // what making it has used
@@ -72,6 +74,9 @@ func (r *Runtime) Create(ctx context.Context, s runtime.Spec) (runtime.Container
 func (r *Runtime) create(ctx context.Context, s runtime.Spec) (_ *container, err error) {
 	if err := check(s); err != nil {
 		return nil, err
+	}
+	if s.Devices != nil && (r.daemon != nil || r.jail != nil) {
+		return nil, fmt.Errorf("giving it %s: devices are given to containers of the containerd inside plumb only", strings.Join(s.Devices.Names, ", "))
 	}
 	img, err := r.images.get(ctx, digest.Digest(s.Image))
 	if err != nil {
@@ -158,6 +163,9 @@ func (c *container) make(ctx context.Context, s runtime.Spec, f furnished) error
 		return err
 	}
 	if err := c.keepSecrets(&s, uid, gid); err != nil {
+		return err
+	}
+	if err := c.giveDevices(s, uid, gid); err != nil {
 		return err
 	}
 	defer c.r.warm.hold()()
@@ -341,7 +349,7 @@ func (c *container) discard(ctx context.Context) error {
 	if c.log != nil {
 		errs = append(errs, c.log.close())
 	}
-	errs = append(errs, c.dropSecrets(), c.r.trash.put(c.r.rootfs.scratchOf(c.id)))
+	errs = append(errs, c.dropSecrets(), c.dropDevices(), c.r.trash.put(c.r.rootfs.scratchOf(c.id)))
 	c.r.leave(c)
 	return errors.Join(errs...)
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"slices"
 
-	"github.com/containerd/containerd/v2/pkg/archive"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"plumb/engine/runtime"
@@ -47,11 +46,8 @@ func ChangesForTest(ctx context.Context, upper, view string, base, ids uint32, f
 	return d.all()
 }
 
-// ApplyForTest unpacks a layer into a directory, as the bottom of an image.
-func ApplyForTest(ctx context.Context, dir string, raw []byte) error {
-	g := newGate(dir, nil, nil)
-	if _, err := archive.Apply(ctx, dir, bytes.NewReader(raw), archive.WithFilter(g.check)); err != nil {
-		return err
-	}
-	return g.finish()
+// UnpackForTest unpacks a layer as images are, above others, at most 1 MiB of it.
+func UnpackForTest(ctx context.Context, dir string, lower []string, raw []byte) error {
+	limited := &limiter{r: bytes.NewReader(raw), packed: int64(len(raw)), max: 1 << 20, ratio: defaultRatio}
+	return writeTree(ctx, newGate(dir, lower, limited), limited)
 }

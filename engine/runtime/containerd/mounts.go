@@ -25,6 +25,8 @@ func check(s runtime.Spec) error {
 		return errors.New("it has some streams and no others")
 	case s.Bare && (s.Network || s.Home != ""):
 		return errors.New("a bare one has no network and no home")
+	case s.Bare && s.Devices != nil:
+		return errors.New("a bare one has no devices")
 	}
 	paths := []string{s.Dir, s.Home}
 	for _, m := range s.Mounts {

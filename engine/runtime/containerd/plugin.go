@@ -173,6 +173,12 @@ func (t *task) create(state string, spec *specs.Spec, files taskFiles) error {
 	if err != nil {
 		return fmt.Errorf("reading the specification: %w", err)
 	}
+	if spec.Hooks != nil {
+		cfg.Labels = []string{"bundle=" + t.bundle} // else where this process happens to be
+		if err := t.forHooks(spec); err != nil {
+			return err
+		}
+	}
 	if t.container, err = libcontainer.Create(state, t.id, cfg); err != nil {
 		return err
 	}
