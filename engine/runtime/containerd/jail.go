@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"plumb/engine/runtime"
+	"plumb/engine/runtime/containerd/early"
 	"plumb/engine/runtime/containerd/seccomp"
 )
 
@@ -90,6 +91,9 @@ func (r *Runtime) openJail(ctx context.Context) (err error) {
 
 // mayChroot asks for the capability: to try it would change the root of this process.
 func mayChroot() error {
+	if early.Rootless() { // where no device can be made
+		return errors.New("isolation chroot takes root; what an ordinary user runs goes into containers: leave it out")
+	}
 	if !capable(unix.CAP_SYS_CHROOT) {
 		return errors.New("changing the root directory (chroot) is not allowed here; give the container the capability SYS_CHROOT, which docker run gives unless it is told not to")
 	}

@@ -1,16 +1,23 @@
 package containerd_test
 
 import (
-	"os"
+	"strings"
 	"testing"
 
 	"plumb/engine/runtime"
+	"plumb/engine/runtime/containerd"
+	"plumb/engine/runtime/containerd/early"
 	"plumb/engine/runtime/runtimetest"
 )
 
 func TestJailRuntime(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("chroot(2) takes root")
+	if early.Rootless() {
+		o := options(tempDir(t))
+		o.Chroot = true
+		if _, err := containerd.New(t.Context(), o); err == nil || !strings.Contains(err.Error(), "isolation chroot takes root") {
+			t.Errorf("for an ordinary user it gives %v", err)
+		}
+		return
 	}
 	runtimetest.Run(t, func(t *testing.T) runtime.Runtime {
 		o := options(tempDir(t))
