@@ -222,7 +222,11 @@ func newRuntime(ctx context.Context, at engine.Place, dir string, log *slog.Logg
 			Hint: "plumb agent stop ends it; the next one says what this machine lacks",
 		}
 	}
-	return containerd.New(ctx, containerd.Options{Root: filepath.Join(dir, "containerd"), State: stateDir(dir), Logger: log})
+	rt, err := containerd.New(ctx, containerd.Options{Root: filepath.Join(dir, "containerd"), State: stateDir(dir), Logger: log})
+	if err != nil {
+		return nil, withRemedy(err)
+	}
+	return rt, nil
 }
 
 // stateDir is where containers are mounted while they live. A container's root is
