@@ -13,15 +13,11 @@ import (
 	"syscall"
 
 	"plumb/cmd"
-	"plumb/engine/runtime/containerd"
 	_ "plumb/engine/runtime/containerd/runcinit" // container init; must come first
 	"plumb/engine/toolbox"
 )
 
 func main() {
-	if status, ok := containerd.Hook(os.Args); ok {
-		os.Exit(status)
-	}
 	// In a container of the toolbox the binary goes by the names of the tools.
 	if status, ok := toolbox.Main(os.Args); ok {
 		os.Exit(status)

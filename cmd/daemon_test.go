@@ -113,7 +113,17 @@ func (s *site) otherUser(d *runtimetest.Daemon) {
 	if err := (runtimetest.Image{User: "worker"}).Write(s.image); err != nil {
 		s.t.Fatal(err)
 	}
-	dir := s.project("worker", "stage \"a\" {\n command = \"id > who; echo told\"\n outputs = { who = \"who\" }\n}\n")
+	if err := os.WriteFile(filepath.Join(s.root, "secret"), []byte("hunter2"), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	dir := s.project("worker", `
+secret "db" { file = "../secret" }
+stage "a" {
+  secrets = [secret.db]
+  command = "id > who; wc -c < /run/secrets/db >> who; stat /run/secrets/db"
+  outputs = { who = "who" }
+}
+`)
 	s.want(0, dir, by(d, "run")...)
 	if r := s.want(0, dir, "get", "a.who", "-o", "-"); !strings.HasPrefix(r.out, "uid=1000(worker) gid=1000") {
 		s.t.Errorf("it ran as %s", r.out)
@@ -213,5 +223,25 @@ func TestDaemonOfAnotherUser(t *testing.T) {
 	}
 	if r := s.want(3, "", by(d, "doctor")...); !strings.Contains(r.out, "run plumb as root") {
 		t.Errorf("plumb doctor: %v", r)
+	}
+}
+
+// An image of packages is made where its stages run, and comes to what it is pinned to.
+func TestDaemonMakesDebianImages(t *testing.T) {
+	d := newDaemon(t)
+	s := newSite(t)
+	m := s.mirror(hello("1.0"))
+	dir := s.minimal("p", m, `"hello"`, "")
+	s.want(0, dir, "lock") // by plumb's own
+	s.want(0, dir, by(d, "run", "--locked")...)
+	s.wantOut(dir, "hello 1.0")
+	m.Forget()
+	s.want(0, dir, "run", "--expect-cached")
+	s.want(0, dir, by(d, "run", "--force", "s", "--locked")...)
+	if asked := m.Asked(""); len(asked) > 0 {
+		t.Errorf("the mirror was asked for %v", asked)
+	}
+	if r := s.want(0, dir, by(d, "image", "show", "d")...); !strings.Contains(r.out, "hello") {
+		t.Errorf("the image: %v", r)
 	}
 }

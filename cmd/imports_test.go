@@ -10,7 +10,7 @@ import (
 // arrows says which packages of the house each may import: data goes forward once,
 // and imports point down. A package that is missing here may not exist.
 var arrows = map[string][]string{
-	"plumb":     {"cmd", "engine/runtime/containerd", "engine/runtime/containerd/runcinit", "engine/toolbox"},
+	"plumb":     {"cmd", "engine/runtime/containerd/runcinit", "engine/toolbox"},
 	"cmd":       {"cmd/view", "engine", "engine/agent", "engine/event", "engine/inventory", "engine/runtime", "engine/runtime/containerd", "engine/runtime/containerd/early", "hcl", "store"},
 	"cmd/view":  {"engine", "engine/agent", "engine/event", "engine/inventory", "engine/plan", "hcl", "store"},
 	"engine":    {"engine/apt", "engine/debian", "engine/event", "engine/graph", "engine/fetch", "engine/image", "engine/inventory", "engine/mask", "engine/plan", "engine/runtime", "engine/sched", "engine/toolbox", "hcl", "store", "store/tree"},

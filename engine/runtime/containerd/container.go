@@ -148,6 +148,9 @@ func (c *container) make(ctx context.Context, s runtime.Spec, f furnished) error
 	if c.log, err = newLogPipe(s.Log, uid, gid); err != nil {
 		return err
 	}
+	if err := claimStreams(s.Streams, uid, gid); err != nil {
+		return err
+	}
 	if err := c.keepSecrets(&s, uid, gid); err != nil {
 		return err
 	}

@@ -100,6 +100,58 @@ func (d *daemon) callAgain() {
 	}
 }
 
+// away is why something ended before its time.
+type away struct {
+	socket string
+	err    error
+}
+
+func (a *away) Error() string {
+	return fmt.Sprintf("the containerd at %q went away meanwhile: %v", a.socket, a.err)
+}
+
+// guard is ctx for a call that may take long, until the daemon does not answer any more:
+// one that hangs does not close its connections. stop is called with the call's error
+// and says what is behind it.
+func (d *daemon) guard(ctx context.Context) (_ context.Context, stop func(error) error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		tick := time.NewTicker(answerTime / 2)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				if err := d.ping(ctx); err != nil {
+					cancel(&away{d.socket, err})
+				}
+			}
+		}
+	}()
+	return ctx, func(err error) error {
+		var gone *away
+		found := errors.As(context.Cause(ctx), &gone)
+		cancel(nil)
+		switch {
+		case err != nil && found:
+			return gone
+		case errdefs.IsUnavailable(err):
+			return &away{d.socket, err}
+		}
+		return err
+	}
+}
+
+// guarded does something that asks the daemon, if there is one, for long.
+func (r *Runtime) guarded(ctx context.Context, do func(ctx context.Context) error) error {
+	if r.daemon == nil {
+		return do(ctx)
+	}
+	ctx, stop := r.daemon.guard(ctx)
+	return stop(do(ctx))
+}
+
 // ping asks whether it is there, unless it just said something.
 func (d *daemon) ping(ctx context.Context) error {
 	d.mu.Lock()

@@ -19,6 +19,7 @@ import (
 
 // What cannot be used is told apart, each with what to do.
 func TestDaemonUnusable(t *testing.T) {
+	t.Parallel() // one of them waits
 	dir := tempDir(t)
 	listen := func(name string, answer func(net.Conn)) string {
 		path := filepath.Join(dir, name)
@@ -145,6 +146,7 @@ func running(t *testing.T, r *containerd.Runtime) runtime.Container {
 // A daemon goes away under a container, or only hangs: who waits is told, and when it
 // is back all goes on, and nothing is left.
 func TestDaemonGone(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	for _, c := range []struct {
 		name       string
 		gone, back []string
@@ -168,10 +170,16 @@ func TestDaemonGone(t *testing.T) {
 			}
 			left := running(t, r)
 			do(c.gone)
+			prepared := make(chan error, 1)
+			another := runtimetest.Image{Layers: 1}.Source(t)
+			go func() { prepared <- r.Prepare(t.Context(), another) }()
 			ctx, cancel := context.WithTimeout(t.Context(), c.within)
 			defer cancel()
 			if _, err := left.Wait(ctx); err == nil || !strings.Contains(err.Error(), "went away") {
 				t.Errorf("waiting gives %v", err)
+			}
+			if err := <-prepared; err == nil || !strings.Contains(err.Error(), "went away") {
+				t.Errorf("preparing an image gives %v", err)
 			}
 			if c.name == "killed" { // else it takes as long again
 				if err := left.Delete(t.Context()); err == nil {

@@ -86,9 +86,18 @@ func (h *handout) close() error {
 	return nil
 }
 
-// Hook is what this program does when the runc of a daemon calls it: args are its
-// arguments. ok says whether it was. It is called before anything else.
-func Hook(args []string) (status int, ok bool) {
+// What links this package can be the hook, as it can be a container's first process (see
+// package runcinit, which is why this init has an effect). It may not depend on main: a
+// program that did not know would do whatever else it does, as root.
+func init() {
+	if status, ok := hook(os.Args); ok {
+		os.Exit(status)
+	}
+}
+
+// hook is what this program does when the runc of a daemon calls it: args are its
+// arguments. ok says whether it was.
+func hook(args []string) (status int, ok bool) {
 	if len(args) == 0 || args[0] != hookName {
 		return 0, false
 	}

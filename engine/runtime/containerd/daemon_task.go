@@ -33,6 +33,10 @@ func (d *daemon) nameFor(id string) string { return d.store + "-" + id }
 
 // make asks the daemon for the container and its task.
 func (d *daemon) make(ctx context.Context, c *container, s runtime.Spec, f furnished) (err error) {
+	if s.Streams != (runtime.Streams{}) {
+		// They are open files. The same place is to be had inside, with the same isolation.
+		return fmt.Errorf("the containerd at %q cannot be given a terminal or other open files: leave --runtime out, and the containerd inside plumb makes the same place", d.socket)
+	}
 	defer d.r.warm.hold()()
 	d.callAgain()
 	if err := d.clear(ctx); err != nil {
@@ -74,7 +78,7 @@ func (d *daemon) createTask(ctx context.Context, c *container, spec []byte, root
 	if err != nil {
 		return d.unusable("making a container", err)
 	}
-	any, err := typeurl.MarshalAnyToProto(opts)
+	packed, err := typeurl.MarshalAnyToProto(opts)
 	if err != nil {
 		return err
 	}
@@ -83,7 +87,7 @@ func (d *daemon) createTask(ctx context.Context, c *container, spec []byte, root
 		Rootfs:      mount.ToProto([]mount.Mount{rootfs}),
 		Stdout:      c.log.path,
 		Stderr:      c.log.path, // nothing comes that way, see early.ShimIn
-		Options:     any,
+		Options:     packed,
 	})
 	if err != nil {
 		return d.unusable("making a container", errgrpc.ToNative(err))
@@ -152,36 +156,13 @@ func (d *daemon) attend(id string) *foreign {
 	return t
 }
 
-// wait also asks now and then whether the daemon is there: one that hangs does not
-// close its connections.
 func (t *foreign) wait() (*tasks.WaitResponse, error) {
-	ctx, cancel := context.WithCancel(inNamespace(context.Background()))
-	defer cancel()
-	var resp *tasks.WaitResponse
-	answered := make(chan error, 1)
-	go func() {
-		var err error
-		resp, err = t.d.client.TaskService().Wait(ctx, &tasks.WaitRequest{ContainerID: t.d.nameFor(t.id)})
-		answered <- errgrpc.ToNative(err)
-	}()
-	tick := time.NewTicker(answerTime / 2)
-	defer tick.Stop()
-	for {
-		select {
-		case err := <-answered:
-			if errdefs.IsNotFound(err) {
-				return nil, fmt.Errorf("somebody else has removed it from the containerd at %q", t.d.socket)
-			}
-			if err != nil {
-				return nil, fmt.Errorf("the containerd at %q went away meanwhile: %w", t.d.socket, err)
-			}
-			return resp, nil
-		case <-tick.C:
-			if err := t.d.ping(ctx); err != nil {
-				return nil, fmt.Errorf("the containerd at %q went away meanwhile: %w", t.d.socket, err)
-			}
-		}
+	ctx, stop := t.d.guard(inNamespace(context.Background()))
+	resp, err := t.d.client.TaskService().Wait(ctx, &tasks.WaitRequest{ContainerID: t.d.nameFor(t.id)})
+	if err = stop(errgrpc.ToNative(err)); errdefs.IsNotFound(err) {
+		return nil, fmt.Errorf("somebody else has removed it from the containerd at %q", t.d.socket)
 	}
+	return resp, err
 }
 
 func (t *foreign) ended() <-chan struct{} { return t.done }
@@ -214,8 +195,8 @@ func (t *foreign) signal(ctx context.Context, signal syscall.Signal, all bool) e
 	return ignoreNotFound(errgrpc.ToNative(err))
 }
 
-// used so in container.discard: the container and its task go, whatever there is of
-// them. What cannot be removed now is when the daemon is back.
+// release takes the container and its task from the daemon, whatever there is of them.
+// What cannot be removed now is when the daemon is back.
 func (d *daemon) release(ctx context.Context, c *container) error {
 	name := d.nameFor(c.id)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*answerTime)

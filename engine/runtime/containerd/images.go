@@ -73,7 +73,11 @@ func (r *Runtime) Prepare(ctx context.Context, src runtime.ImageSource) error {
 	if err != nil {
 		return fmt.Errorf("preparing image %q: %w", src.Manifest(), err)
 	}
-	if _, err := r.images.prepare(inNamespace(ctx), dgst, src); err != nil {
+	err = r.guarded(ctx, func(ctx context.Context) error {
+		_, err := r.images.prepare(inNamespace(ctx), dgst, src)
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("preparing image %q: %w", dgst, err)
 	}
 	if named, ok := src.(runtime.Named); ok {

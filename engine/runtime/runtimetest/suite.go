@@ -9,14 +9,15 @@ import (
 	"plumb/engine/runtime"
 )
 
-// Lack is what a machine may not let a runtime do for an ordinary user. The tests of
-// it are skipped.
+// Lack is what a runtime may not have, such as what a machine does not let it do for an
+// ordinary user. The tests of it are skipped.
 type Lack int
 
 const (
 	OtherIDs Lack = iota // ids inside that are others outside; those of the process are passed on
 	ManyIDs              // more than one id
 	Limits               // of memory and CPU time, and counting them
+	Streams              // open files of the caller's; a daemon is handed none
 )
 
 // Run is the conformance suite. Each test has one runtime; newRuntime is called
