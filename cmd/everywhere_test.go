@@ -206,7 +206,7 @@ stage "count" {
 		s.t.Errorf("a change that comes to nothing: %+v", e.Counts)
 	}
 	if p.lacksShell {
-		s.want(2, dir, "shell", "count", "--", "cat", "parts/link").wantSays(s.t, "makes no container by the machine's containerd", "hint: without --runtime")
+		s.want(3, dir, "shell", "count", "--", "cat", "parts/link").wantSays(s.t, "cannot be given a terminal or other open files", "leave --runtime out")
 		return
 	}
 	r := s.want(0, dir, "shell", "count", "--", "cat", "parts/link")

@@ -16,7 +16,6 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"plumb/engine/runtime/containerd"
 	_ "plumb/engine/runtime/containerd/runcinit"
 	"plumb/engine/runtime/runtimetest"
 	"plumb/engine/toolbox"
@@ -25,10 +24,6 @@ import (
 // TestMain lets the test binary be plumb: scripts execute it under that name, and
 // so does plumb when it starts an agent. The image that stages run in is made once.
 func TestMain(m *testing.M) {
-	// The machine's containerd has it called in the middle of making a container.
-	if status, ok := containerd.Hook(os.Args); ok {
-		os.Exit(status)
-	}
 	// In a container of the toolbox the test binary goes by the names of the tools.
 	if status, ok := toolbox.Main(os.Args); ok {
 		os.Exit(status)

@@ -64,13 +64,6 @@ func splitRun(name string) (stage, run string) {
 }
 
 func runShell(ctx context.Context, o shellOptions, env *Env) error {
-	if o.place.Containerd != "" {
-		// Its daemon would have to hand the streams of this process on.
-		return &engine.Error{
-			Kind: engine.Invalid, Message: "plumb shell makes no container by the machine's containerd",
-			Hint: "without --runtime and PLUMB_RUNTIME it makes the same sandbox by the containerd inside plumb",
-		}
-	}
 	s, err := env.openStreams(o.json)
 	if err != nil {
 		return err
