@@ -23,10 +23,19 @@ type place struct {
 	name       string
 	site       func(t *testing.T, name string) *site // name is for what the machine knows it by
 	isolation  string
-	oneID      bool // everything in an image is root's, and no image is made of packages
-	lacksShell bool // plumb shell says that it is not to be had
-	light      bool // no image of packages is made there: they take long
+	oneID      bool  // everything in an image is root's, and no image is made of packages
+	lacksShell bool  // plumb shell says that it is not to be had
+	wine       often // when the wine example is run there
 }
+
+// often is when something is done that takes minutes on a busy machine.
+type often int
+
+const (
+	byDefault often = iota
+	onRequest       // with PLUMB_TEST_EVERYWHERE=all
+	never
+)
 
 // places are all of them.
 var places = []place{
@@ -37,7 +46,7 @@ var places = []place{
 	{name: "a user with one id", isolation: engine.IsolationContainer, oneID: true, site: func(t *testing.T, _ string) *site {
 		return newUserSite(t, runtimetest.NewUser(t, "", false))
 	}},
-	{name: "a container without privileges", isolation: engine.IsolationChroot, site: func(t *testing.T, _ string) *site {
+	{name: "a container without privileges", isolation: engine.IsolationChroot, wine: onRequest, site: func(t *testing.T, _ string) *site {
 		if !chrootIsThere {
 			t.Skip("this plumb has no --isolation chroot")
 		}
@@ -45,7 +54,7 @@ var places = []place{
 		s.env = append(s.env, "PLUMB_ISOLATION="+engine.IsolationChroot)
 		return s
 	}},
-	{name: "a container with privileges", isolation: engine.IsolationContainer, light: true, site: func(t *testing.T, _ string) *site {
+	{name: "a container with privileges", isolation: engine.IsolationContainer, wine: never, site: func(t *testing.T, _ string) *site {
 		if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
 			t.Skip("with cgroups of version 2 alone such a container has to move its processes out of the topmost one first")
 		}
