@@ -170,6 +170,12 @@ func TestJobIsToldWhatToDo(t *testing.T) {
 	s.want(0, dir, "validate")
 	s.want(0, dir, "plan").wantSays(t, "a", "never run before")
 	s.want(0, dir, "runs")
+	if chrootIsThere {
+		s.want(0, dir, "--isolation", "chroot", "run")
+		s.want(3, dir, "run").wantSays(t, "has no namespaces of its own", "hint: "+hint) // by the agent that is there
+		s.want(0, dir, "--isolation", "chroot", "run", "--expect-cached")
+		s.want(0, "", "--isolation", "chroot", "doctor").wantSays(t, "can run stages")
+	}
 }
 
 // TestProgramIsAMount has plumb mounted as a file, which libcontainer cannot do with.
