@@ -220,12 +220,26 @@ func newRuntime(ctx context.Context, at engine.Place, dir string, log *slog.Logg
 	case at.Containerd != "":
 		return newDaemonRuntime(ctx, at, dir, log)
 	case !early.Inside():
-		return nil, &engine.Error{
-			Kind: engine.Machine, Message: "the agent of this store has no namespaces of its own, and makes no containers",
-			Hint: "plumb agent stop ends it; the next one says what this machine lacks",
-		}
+		return nil, noNamespaces()
 	}
-	return containerd.New(ctx, containerd.Options{Root: filepath.Join(dir, "containerd"), State: stateDir(dir), Logger: log})
+	rt, err := containerd.New(ctx, containerd.Options{Root: filepath.Join(dir, "containerd"), State: stateDir(dir), Logger: log})
+	if err != nil {
+		return nil, withRemedy(err)
+	}
+	return rt, nil
+}
+
+// noNamespaces is of an agent that could have none when it was started, for stages that
+// need none.
+func noNamespaces() error {
+	e := &engine.Error{
+		Kind: engine.Machine, Message: "the agent of this store has no namespaces of its own, and makes no containers",
+		Hint: "plumb agent stop ends it; the next one says what this machine lacks",
+	}
+	if isRoot() {
+		e.Hint = containerd.PrivilegesRemedy
+	}
+	return e
 }
 
 // stateDir is where containers are mounted while they live. A container's root is

@@ -56,6 +56,11 @@ func (o *outcomes) compare(t *testing.T) {
 		if diff := cmp.Diff(first[p.isolation].keys, got.keys); diff != "" {
 			t.Errorf("keys in %s (+) differ from those of another place with isolation %s (-):\n%s", p.name, p.isolation, diff)
 		}
+		for name, key := range got.keys {
+			if p.isolation != places[0].isolation && key == o.all[places[0].name].keys[name] {
+				t.Errorf("the key of %s in %s is that of a container", name, p.name)
+			}
+		}
 	}
 }
 
@@ -63,6 +68,9 @@ func (o *outcomes) compare(t *testing.T) {
 func (o outcome) collect(s *site, dir string) {
 	s.t.Helper()
 	for name, value := range s.made(dir) {
+		if value == (store.Key{}).String() {
+			continue // it was not come to
+		}
 		name = filepath.Base(dir) + "/" + name
 		if strings.Contains(name, ".") {
 			o.digests[name] = value
@@ -198,6 +206,7 @@ stage "count" {
 		s.t.Errorf("a change that comes to nothing: %+v", e.Counts)
 	}
 	if p.lacksShell {
+		s.want(3, dir, "shell", "count", "--", "cat", "parts/link").wantSays(s.t, "cannot be given a terminal or other open files", "leave --runtime out")
 		return
 	}
 	r := s.want(0, dir, "shell", "count", "--", "cat", "parts/link")

@@ -23,9 +23,8 @@ func newDaemonRuntime(ctx context.Context, at engine.Place, dir string, log *slo
 	rt, err := containerd.New(ctx, containerd.Options{
 		Socket: at.Containerd, Root: filepath.Join(dir, "daemon-"+shortOf(at.Containerd)), State: daemonState(dir, at.Containerd), Logger: log,
 	})
-	var unusable *containerd.Unusable
-	if errors.As(err, &unusable) {
-		return nil, &engine.Error{Kind: engine.Machine, Message: unusable.What, Hint: unusable.Remedy}
+	if err = withRemedy(err); errors.As(err, new(*engine.Error)) {
+		return nil, err
 	}
 	if err != nil {
 		return nil, &engine.Error{Kind: engine.Machine, Message: err.Error(), Hint: "plumb doctor --runtime containerd=" + at.Containerd + " says what it lacks"}
@@ -41,6 +40,15 @@ func newJailRuntime(ctx context.Context, dir string, log *slog.Logger) (runtime.
 		return nil, &engine.Error{Kind: engine.Machine, Message: err.Error(), Hint: "plumb doctor --isolation chroot says what this place lacks"}
 	}
 	return rt, nil
+}
+
+// withRemedy hints at what a runtime says is to be done.
+func withRemedy(err error) error {
+	var unusable *containerd.Unusable
+	if errors.As(err, &unusable) {
+		return &engine.Error{Kind: engine.Machine, Message: unusable.What, Hint: unusable.Remedy}
+	}
+	return err
 }
 
 func shortOf(socket string) string { return store.Sum([]byte(socket)).Short() }

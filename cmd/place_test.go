@@ -23,9 +23,19 @@ type place struct {
 	name       string
 	site       func(t *testing.T, name string) *site // name is for what the machine knows it by
 	isolation  string
-	oneID      bool // everything in an image is root's, and no image is made of packages
-	lacksShell bool // TODO
+	oneID      bool  // everything in an image is root's, and no image is made of packages
+	lacksShell bool  // plumb shell says that it is not to be had
+	wine       often // when the wine example is run there
 }
+
+// often is when something is done that takes minutes on a busy machine.
+type often int
+
+const (
+	byDefault often = iota
+	onRequest       // with PLUMB_TEST_EVERYWHERE=all
+	never
+)
 
 // places are all of them.
 var places = []place{
@@ -36,13 +46,19 @@ var places = []place{
 	{name: "a user with one id", isolation: engine.IsolationContainer, oneID: true, site: func(t *testing.T, _ string) *site {
 		return newUserSite(t, runtimetest.NewUser(t, "", false))
 	}},
-	{name: "a container without privileges", isolation: engine.IsolationChroot, site: func(t *testing.T, _ string) *site {
+	{name: "a container without privileges", isolation: engine.IsolationChroot, wine: onRequest, site: func(t *testing.T, _ string) *site {
 		if !chrootIsThere {
 			t.Skip("this plumb has no --isolation chroot")
 		}
-		s := newJobSite(t)
+		s := newJobSite(t, runtimetest.JobOptions{})
 		s.env = append(s.env, "PLUMB_ISOLATION="+engine.IsolationChroot)
 		return s
+	}},
+	{name: "a container with privileges", isolation: engine.IsolationContainer, wine: never, site: func(t *testing.T, _ string) *site {
+		if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
+			t.Skip("with cgroups of version 2 alone such a container has to move its processes out of the topmost one first")
+		}
+		return newJobSite(t, runtimetest.JobOptions{Privileged: true})
 	}},
 	{name: "the containerd of the machine", isolation: engine.IsolationContainer, lacksShell: true, site: func(t *testing.T, _ string) *site {
 		d := newDaemon(t)
@@ -55,7 +71,7 @@ var places = []place{
 
 // newJobSite is a site in the container of a job, where all of it has the names that it
 // has outside.
-func newJobSite(t *testing.T) *site {
+func newJobSite(t *testing.T, opts runtimetest.JobOptions) *site {
 	t.Helper()
 	root, err := os.MkdirTemp("", "plumb-site-")
 	if err != nil {
@@ -73,7 +89,11 @@ func newJobSite(t *testing.T) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	job := runtimetest.NewJob(t, []string{root}, []string{exe})
+	opts.Shared = append(opts.Shared, root)
+	if len(opts.Fixed) == 0 {
+		opts.Fixed = []string{filepath.Dir(exe)}
+	}
+	job := runtimetest.NewJob(t, opts)
 	s := makeSite(t)
 	s.root, s.store, s.job = root, filepath.Join(root, "store"), job
 	s.env = []string{"HOME=/root"}
@@ -132,7 +152,7 @@ func (s *site) leftElsewhere() (found []string) {
 
 // TestJobIsToldWhatToDo calls plumb as one would anywhere, in the container of a job.
 func TestJobIsToldWhatToDo(t *testing.T) {
-	s := newJobSite(t)
+	s := newJobSite(t, runtimetest.JobOptions{})
 	t.Parallel()
 	dir := s.project("p", "stage \"a\" {\n command = \"echo x > out\"\n outputs = { out = \"out\" }\n}\n")
 	const hint = "in a container, such as a CI job's: plumb --isolation chroot run (PLUMB_ISOLATION=chroot says so for the whole job), or give the container what it lacks (for docker: --privileged)"
@@ -150,4 +170,23 @@ func TestJobIsToldWhatToDo(t *testing.T) {
 	s.want(0, dir, "validate")
 	s.want(0, dir, "plan").wantSays(t, "a", "never run before")
 	s.want(0, dir, "runs")
+	if chrootIsThere {
+		s.want(0, dir, "--isolation", "chroot", "run")
+		s.want(3, dir, "run").wantSays(t, "has no namespaces of its own", "hint: "+hint) // by the agent that is there
+		s.want(0, dir, "--isolation", "chroot", "run", "--expect-cached")
+		s.want(0, "", "--isolation", "chroot", "doctor").wantSays(t, "can run stages")
+	}
+}
+
+// TestProgramIsAMount has plumb mounted as a file, which libcontainer cannot do with.
+func TestProgramIsAMount(t *testing.T) {
+	exe, err := exec.LookPath("plumb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newJobSite(t, runtimetest.JobOptions{Privileged: true, Fixed: []string{exe}})
+	t.Parallel()
+	dir := s.project("p", "stage \"a\" {\n command = \"echo x > out\"\n outputs = { out = \"out\" }\n}\n")
+	s.want(3, dir, "run").wantSays(t, "is a mount by itself", "hint: mount the directory that it is in, or copy it")
+	s.want(3, "", "doctor").wantSays(t, "✘ program", "remedy: mount the directory that it is in")
 }

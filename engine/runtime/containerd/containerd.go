@@ -171,6 +171,9 @@ func New(ctx context.Context, opts Options) (_ *Runtime, err error) {
 
 // open makes the parts, the ones that need sweeping first.
 func (r *Runtime) open(ctx context.Context) (err error) {
+	if err := checkProgram(); err != nil {
+		return err
+	}
 	if r.cgroups, err = openCgroups("plumb-"+nameOf(r.opts.Root), r.opts.rootless); err != nil {
 		return err
 	}

@@ -44,8 +44,8 @@ func Probe(ctx context.Context, root string) []Finding {
 	return inspect(ctx, all)
 }
 
-// privileged are the probes that make namespaces and mounts.
-var privileged = []string{"user namespaces", "overlay", "idmapped mounts"}
+// privileged are the probes that make namespaces and mounts, or are of use only to who does.
+var privileged = []string{"program", "user namespaces", "overlay", "idmapped mounts"}
 
 // probe looks at one thing and says what it found, or what is wrong.
 type probe struct {
@@ -57,6 +57,7 @@ func userProbes(root string) []probe {
 	return []probe{
 		{"ids", "run plumb as root", probeIDs},
 		{"kernel", "use a kernel of version 5.19 or newer", probeKernel},
+		{"program", programRemedy, probeProgram},
 		{"nested namespaces", "allow them: sysctl user.max_user_namespaces=10000", probeNested},
 		{"overlay", "keep the store on a local file system, such as ext4, xfs or btrfs", func() (string, error) { return probeUserOverlay(root) }},
 		{"seccomp", "use a kernel with CONFIG_SECCOMP_FILTER", probeSeccomp},
@@ -69,6 +70,7 @@ func rootProbes(root string) []probe {
 		{"root", "run plumb as root, or with sudo", probeRoot},
 		{"privileges", PrivilegesRemedy, probePrivileges},
 		{"kernel", "use a kernel of version 5.19 or newer", probeKernel},
+		{"program", programRemedy, probeProgram},
 		{"cgroups", "mount cgroups: with systemd they are, in a container ask for them", probeCgroups},
 		{"user namespaces", "allow them: sysctl user.max_user_namespaces=10000", probeUserNamespace},
 		{"overlay", "keep the store on a file system that overlayfs can use, such as ext4 or xfs", func() (string, error) { return "", overlayutils.Supported(root) }},

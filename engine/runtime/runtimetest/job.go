@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/containerd/containerd/v2/contrib/seccomp"
+	"github.com/containerd/containerd/v2/pkg/cap"
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -23,9 +24,18 @@ import (
 //
 // The programs in it are this machine's, to be read only.
 type Job struct {
+	JobOptions
 	dir string
 	id  string
 	pid int // of its first process, as the machine sees it
+}
+
+// JobOptions are directories and files of the machine that a container has under the
+// same names, and whether it may do as the machine's root does (docker run --privileged).
+type JobOptions struct {
+	Shared     []string // to write in
+	Fixed      []string // to read
+	Privileged bool
 }
 
 // dockerCapabilities are those of a container of Docker's.
@@ -37,10 +47,8 @@ var dockerCapabilities = []string{
 // dockerMask is the same as the kernel prints it.
 const dockerMask = "00000000a80425fb"
 
-// NewJob makes one that has directories and files of the machine under the same names:
-// those of shared to write in, those of fixed to read. Where it cannot be had the test
-// is skipped.
-func NewJob(tb testing.TB, shared, fixed []string) *Job {
+// NewJob makes one. Where it cannot be had the test is skipped.
+func NewJob(tb testing.TB, opts JobOptions) *Job {
 	tb.Helper()
 	if os.Geteuid() != 0 {
 		tb.Skip("only root can make such a container")
@@ -52,17 +60,20 @@ func NewJob(tb testing.TB, shared, fixed []string) *Job {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	j := &Job{dir: dir, id: filepath.Base(dir)}
+	j := &Job{JobOptions: opts, dir: dir, id: filepath.Base(dir)}
 	tb.Cleanup(func() {
 		if err := errors.Join(j.end(), os.RemoveAll(dir)); err != nil {
 			tb.Error(err)
 		}
 	})
-	if err := j.bundle(shared, fixed); err != nil {
+	if err := j.bundle(); err != nil {
 		tb.Fatal(err)
 	}
 	if err := j.begin(); err != nil {
 		tb.Fatal(err)
+	}
+	if opts.Privileged {
+		return j
 	}
 	if err := j.refuses(); err != nil {
 		tb.Fatal(err)
@@ -94,12 +105,17 @@ func (j *Job) refuses() error {
 }
 
 // bundle writes what runc makes the container of.
-func (j *Job) bundle(shared, fixed []string) error {
+func (j *Job) bundle() error {
 	spec := j.spec()
-	for _, path := range shared {
+	if j.Privileged {
+		if err := loosen(spec); err != nil {
+			return err
+		}
+	}
+	for _, path := range j.Shared {
 		spec.Mounts = append(spec.Mounts, specs.Mount{Destination: path, Type: "bind", Source: path, Options: []string{"bind", "rw"}})
 	}
-	for _, path := range fixed {
+	for _, path := range j.Fixed {
 		real, err := filepath.EvalSymlinks(path)
 		if err != nil {
 			return err
@@ -175,6 +191,21 @@ func (j *Job) spec() *specs.Spec {
 	}
 	spec.Linux.Seccomp = seccomp.DefaultProfile(spec)
 	return spec
+}
+
+// loosen makes it a container with --privileged.
+func loosen(spec *specs.Spec) error {
+	caps, err := cap.Current() // nobody can give more
+	if err != nil {
+		return fmt.Errorf("looking for the own capabilities: %w", err)
+	}
+	spec.Process.Capabilities = &specs.LinuxCapabilities{Bounding: caps, Permitted: caps, Effective: caps}
+	spec.Linux.Seccomp, spec.Linux.MaskedPaths, spec.Linux.ReadonlyPaths = nil, nil, nil
+	spec.Linux.Resources.Devices = []specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}}
+	for n, m := range spec.Mounts {
+		spec.Mounts[n].Options = slices.DeleteFunc(m.Options, func(o string) bool { return o == "ro" })
+	}
+	return nil
 }
 
 // dockerDevices lets a container make any device and open few.

@@ -13,7 +13,7 @@ func TestJob(t *testing.T) {
 	shared := t.TempDir()
 	var root string
 	t.Run("while it is there", func(t *testing.T) {
-		j := NewJob(t, []string{shared}, nil)
+		j := NewJob(t, JobOptions{Shared: []string{shared}})
 		root = j.Root()
 		if out, err := j.Command(shared, []string{"WORD=said"}, "sh", "-c", `echo "$WORD" > f; sleep 600 >&- 2>&- & exit 7`).CombinedOutput(); err == nil || err.Error() != "exit status 7" {
 			t.Errorf("its exit status: %v\n%s", err, out)
