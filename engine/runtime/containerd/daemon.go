@@ -277,6 +277,9 @@ func (d *daemon) unusable(doing string, err error) error {
 	case strings.Contains(text, `"runc": executable file not found`):
 		return &Unusable{fmt.Sprintf("the containerd at %q does not find runc", d.socket), "install it, such as by apt-get install runc; it has to be in the PATH of the daemon"}
 	}
+	if strings.Contains(text, "error reading from server") || strings.Contains(text, "connection refused") {
+		return fmt.Errorf("%s: %w", doing, &away{d.socket, err})
+	}
 	return fmt.Errorf("%s, the containerd at %q: %w", doing, d.socket, err)
 }
 
