@@ -235,6 +235,25 @@ func probes() map[string]func() error {
 	}
 }
 
+// probeBetray writes a file, leaves a process behind in a session of its own, kills its
+// parent and stays.
+func probeBetray(args []string) error {
+	if err := os.WriteFile(args[0], []byte("here\n"), 0o644); err != nil {
+		return err
+	}
+	c := exec.Command(ownProgram(), "600")
+	c.Args[0] = "sleep"
+	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := c.Start(); err != nil {
+		return err
+	}
+	if err := syscall.Kill(os.Getppid(), syscall.SIGKILL); err != nil {
+		return err
+	}
+	time.Sleep(10 * time.Minute)
+	return nil
+}
+
 // ownProgram is this one, also where there is no /proc: by a name that it has.
 func ownProgram() string {
 	const self = "/proc/self/exe"

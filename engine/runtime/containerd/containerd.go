@@ -105,6 +105,7 @@ type Options struct {
 	rootless bool // in a user namespace, which has these ids:
 	own      early.Subordinate
 	loosen   func(*specs.Spec) // set by the benchmark of what isolation costs
+	alone    bool              // set by tests: no namespace is tried without containers
 }
 
 // Runtime is containerd in this process.

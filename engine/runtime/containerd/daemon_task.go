@@ -108,10 +108,15 @@ func (d *daemon) start(ctx context.Context, id string) error {
 // newLog makes a pipe with a name: the shim opens it there. This process's end for
 // writing keeps it from having an end before the shim has opened it.
 func (d *daemon) newLog(id string, to io.Writer) (*logPipe, error) {
+	return newNamedLog(filepath.Join(d.pipes, id), to)
+}
+
+// newNamedLog makes a pipe that can be opened by a name.
+func newNamedLog(path string, to io.Writer) (*logPipe, error) {
 	if to == nil {
 		to = io.Discard
 	}
-	p := &logPipe{path: filepath.Join(d.pipes, id), done: make(chan struct{})}
+	p := &logPipe{path: path, done: make(chan struct{})}
 	if err := unix.Mkfifo(p.path, 0o600); err != nil {
 		return nil, fmt.Errorf("making the log's pipe: %w", err)
 	}

@@ -37,6 +37,12 @@ func Loosened(o Options) Options {
 // NameOf is how a store's places on the machine are named.
 func NameOf(root string) string { return nameOf(root) }
 
+// Alone is a jail that finds no namespace.
+func Alone(o Options) Options {
+	o.alone = true
+	return o
+}
+
 // Root is where the runtime keeps what it keeps.
 func (r *Runtime) Root() string { return r.opts.Root }
 

@@ -345,7 +345,8 @@ func (t *inmate) attend(answer *os.File) {
 	case err != nil:
 		t.end.code, t.end.signal = 137, syscall.SIGKILL // somebody killed the jailer
 	}
-	t.fault = errors.Join(t.fault, t.dropSecrets(), t.restore())
+	// Where processes see each other the stage may have killed the jailer.
+	t.fault = errors.Join(t.fault, endInside(t.root), t.dropSecrets(), t.restore())
 }
 
 func (t *inmate) ended() <-chan struct{} { return t.over }

@@ -59,6 +59,9 @@ func (r *Runtime) openJail(ctx context.Context) (err error) {
 	if err := errors.Join(trustIDs(r.opts.Root, r.log), trustStore(r.opts.Root)); err != nil {
 		return err
 	}
+	if err := endInside(filepath.Join(r.opts.Root, "scratch")); err != nil {
+		return err
+	}
 	r.trash = newTrash(filepath.Join(r.opts.Root, "trash"), r.log)
 	j := &jail{r: r, flat: filepath.Join(r.opts.Root, "flat"), signed: mayGroup()}
 	for _, stale := range []string{"scratch", "furnish", filepath.Join("flat", "new")} {
@@ -116,6 +119,8 @@ func onThread(f func() error) error {
 	return <-done
 }
 
+func (j *jail) alone() bool { return j.r != nil && j.r.opts.alone }
+
 // look finds out which namespaces there are.
 func (j *jail) look() error {
 	var wants []string
@@ -129,7 +134,7 @@ func (j *jail) look() error {
 		{unix.CLONE_NEWUTS, "the host name is not plumb's"},
 		{unix.CLONE_NEWNS, "there is no /proc, /dev/pts and /dev/shm of their own"},
 	} {
-		if err := onThread(func() error { return unix.Unshare(int(ns.flag)) }); err != nil {
+		if j.alone() || onThread(func() error { return unix.Unshare(int(ns.flag)) }) != nil {
 			wants = append(wants, ns.wants)
 			continue
 		}
@@ -195,15 +200,16 @@ func (j *jail) forgetFlat(name string) error { return j.r.trash.put(filepath.Joi
 // make makes the root file system and the process that waits to run the command in it.
 func (j *jail) make(c *container, s runtime.Spec, f furnished) (err error) {
 	uid, gid := f.user.Uid, f.user.Gid
-	if c.log, err = newLogPipe(s.Log, uid, gid); err != nil {
-		return err
-	}
 	if c.note == "" && !s.Bare {
 		c.note = j.noted
 	}
 	root := j.r.rootfs.upperOf(c.id)
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return fmt.Errorf("making the root directory: %w", err)
+	}
+	named, err := j.openLog(c, s, uid, gid)
+	if err != nil {
+		return err
 	}
 	for _, layer := range slices.Backward(f.layers) {
 		if err := copyTree(layer, root); err != nil {
@@ -213,7 +219,7 @@ func (j *jail) make(c *container, s runtime.Spec, f furnished) (err error) {
 	c.copied = settled()
 	t := &inmate{j: j, c: c, root: root, over: make(chan struct{})}
 	c.task = t
-	if err := j.devices(root, s.Bare); err != nil {
+	if err := j.devices(root, named); err != nil {
 		return fmt.Errorf("making devices: %w", err)
 	}
 	if err := t.furnish(s, uid, gid); err != nil {
@@ -223,6 +229,22 @@ func (j *jail) make(c *container, s runtime.Spec, f furnished) (err error) {
 		return err
 	}
 	return c.log.handedOver()
+}
+
+// openLog makes the log's pipe, with a name where its name in /dev will be needed.
+func (j *jail) openLog(c *container, s runtime.Spec, uid, gid int) (named string, err error) {
+	if j.flags&unix.CLONE_NEWNS != 0 || s.Streams != (runtime.Streams{}) {
+		c.log, err = newLogPipe(s.Log, uid, gid)
+		return "", err
+	}
+	named = filepath.Join(j.r.rootfs.scratchOf(c.id), "log")
+	if c.log, err = newNamedLog(named, s.Log); err == nil {
+		err = os.Chown(named, uid, gid)
+	}
+	if err != nil {
+		return "", fmt.Errorf("making the log's pipe: %w", err)
+	}
+	return named, nil
 }
 
 // settled answers a time that lies behind everything done so far, and before all that is
@@ -238,8 +260,9 @@ func settled() unix.Timespec {
 }
 
 // devices fills /dev as far as devices can be made here. What the image has there is not
-// to be seen.
-func (j *jail) devices(root string, bare bool) error {
+// to be seen. Where there is no /proc the names of the standard streams lead nowhere:
+// those for output are the pipe of the log then.
+func (j *jail) devices(root, log string) error {
 	dev := filepath.Join(root, "dev")
 	entries, err := os.ReadDir(dev)
 	if err != nil {
@@ -261,6 +284,13 @@ func (j *jail) devices(root string, bare bool) error {
 	}
 	if err == nil {
 		err = os.Chmod(filepath.Join(dev, "shm"), 0o1777)
+	}
+	if log == "" {
+		return err
+	}
+	for _, name := range []string{"stdout", "stderr"} {
+		at := filepath.Join(dev, name)
+		err = errors.Join(err, os.Remove(at), os.Link(log, at))
 	}
 	return err
 }

@@ -218,6 +218,35 @@ func endDescendants() {
 	}
 }
 
+// endInside kills all processes whose root directory is dir or below it, until there are
+// none: they cannot leave it.
+func endInside(dir string) error {
+	for range 2000 {
+		roots, err := filepath.Glob("/proc/[0-9]*/root")
+		if err != nil {
+			return err
+		}
+		found := false
+		for _, name := range roots {
+			root, err := os.Readlink(name)
+			if err != nil || root != dir && !strings.HasPrefix(root, dir+"/") {
+				continue
+			}
+			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(name)))
+			if err != nil {
+				return err
+			}
+			found = true
+			unix.Kill(pid, syscall.SIGKILL) //nolint:errcheck // it may be gone
+		}
+		if !found {
+			return nil
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return fmt.Errorf("processes in %q cannot be ended", dir)
+}
+
 // descendants are all processes below this one.
 func descendants() []int {
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
