@@ -57,6 +57,9 @@ func newAgentCommand(env *Env) *cli.Command {
 				if err != nil {
 					return err
 				}
+				if g.place.Isolation == engine.IsolationChroot {
+					return view.JSON(env.Stdout, containerd.ProbeJail(c.Context, g.store))
+				}
 				return view.JSON(env.Stdout, containerd.Probe(c.Context, g.store))
 			}},
 			{Name: "serve", Hidden: true, OnUsageError: badUsage, Action: func(c *cli.Context) error {
@@ -166,7 +169,9 @@ func runAgentServe(ctx context.Context, g global, env *Env) error {
 	log := slog.New(slog.NewTextHandler(&lateFile{path: filepath.Join(g.store, "agent.log")}, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	eng, err := engine.Open(engine.Config{
 		Dir: g.store, Version: Version(), PID: early.OuterPID(), Logger: log, Now: env.Now,
-		NewRuntime: func(ctx context.Context) (runtime.Runtime, error) { return newRuntime(ctx, g.store, log) },
+		NewRuntime: func(ctx context.Context, at engine.Place) (runtime.Runtime, error) {
+			return newRuntime(ctx, at, g.store, log)
+		},
 	})
 	if err != nil {
 		if errors.Is(err, store.ErrInUse) {
@@ -187,10 +192,10 @@ func runAgentServe(ctx context.Context, g global, env *Env) error {
 	if err != nil {
 		log.Warn("the agent cannot tell its build", "error", err)
 	}
-	if wasKilled(g.store) {
+	for _, at := range leftPlaces(g.store) {
 		// It may be long until this agent needs containers, and what the last one left
 		// must not stay for so long.
-		if rerr := eng.StartRuntime(ctx); rerr != nil {
+		if rerr := eng.StartRuntime(ctx, at); rerr != nil {
 			log.Warn("clearing away what a killed agent left", "error", rerr)
 		}
 	}
@@ -207,9 +212,34 @@ func runAgentServe(ctx context.Context, g global, env *Env) error {
 	return err
 }
 
-// newRuntime boots containerd beside the store.
-func newRuntime(ctx context.Context, dir string, log *slog.Logger) (runtime.Runtime, error) {
-	return containerd.New(ctx, containerd.Options{Root: filepath.Join(dir, "containerd"), State: stateDir(dir), Logger: log})
+// newRuntime makes what runs stages in a place; what it keeps is beside the store.
+func newRuntime(ctx context.Context, at engine.Place, dir string, log *slog.Logger) (runtime.Runtime, error) {
+	switch {
+	case at.Isolation == engine.IsolationChroot:
+		return newJailRuntime(ctx, dir, log)
+	case at.Containerd != "":
+		return newDaemonRuntime(ctx, at, dir, log)
+	case !early.Inside():
+		return nil, noNamespaces()
+	}
+	rt, err := containerd.New(ctx, containerd.Options{Root: filepath.Join(dir, "containerd"), State: stateDir(dir), Logger: log})
+	if err != nil {
+		return nil, withRemedy(err)
+	}
+	return rt, nil
+}
+
+// noNamespaces is of an agent that could have none when it was started, for stages that
+// need none.
+func noNamespaces() error {
+	e := &engine.Error{
+		Kind: engine.Machine, Message: "the agent of this store has no namespaces of its own, and makes no containers",
+		Hint: "plumb agent stop ends it; the next one says what this machine lacks",
+	}
+	if isRoot() {
+		e.Hint = containerd.PrivilegesRemedy
+	}
+	return e
 }
 
 // stateDir is where containers are mounted while they live. A container's root is
@@ -224,8 +254,17 @@ func stateDir(dir string) string {
 	return state
 }
 
-// statePaths are all that it may be.
-func statePaths(dir string) []string { return []string{statePath(dir), filepath.Join(dir, "state")} }
+// statePaths are all that it may be, and those of daemons that are there.
+func statePaths(dir string) []string {
+	all := []string{statePath(dir), filepath.Join(dir, "state")}
+	for _, state := range all[:2:2] {
+		ofDaemons, err := filepath.Glob(state + "-*")
+		if err == nil { // else there is no such pattern
+			all = append(all, ofDaemons...)
+		}
+	}
+	return all
+}
 
 func statePath(dir string) string {
 	return filepath.Join("/run/plumb", store.Sum([]byte(dir)).Short())
@@ -233,14 +272,7 @@ func statePath(dir string) string {
 
 // wasKilled reports whether the store's last agent ended without clearing up after
 // its containers.
-func wasKilled(dir string) bool {
-	for _, state := range statePaths(dir) {
-		if entries, err := os.ReadDir(state); err == nil && len(entries) > 0 {
-			return true
-		}
-	}
-	return false
-}
+func wasKilled(dir string) bool { return len(leftPlaces(dir)) > 0 }
 
 func idle(env *Env) time.Duration {
 	if d, err := time.ParseDuration(env.getenv("PLUMB_IDLE")); err == nil && d > 0 {

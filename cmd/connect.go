@@ -14,6 +14,8 @@ import (
 	"plumb/engine"
 	"plumb/engine/agent"
 	"plumb/engine/event"
+	"plumb/engine/runtime/containerd"
+	"plumb/engine/runtime/containerd/early"
 	"plumb/hcl"
 	"plumb/store"
 )
@@ -68,6 +70,9 @@ func (e *Env) writer(ctx context.Context, g global) (*agent.Client, func(), erro
 		return nil, nil, err
 	}
 	c, err := agent.Connect(ctx, s)
+	if err != nil && isRoot() && early.Unprivileged(err.Error()) {
+		return nil, nil, &engine.Error{Kind: engine.Machine, Message: err.Error(), Hint: containerd.PrivilegesRemedy}
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -79,10 +84,15 @@ func (e *Env) starter(g global) (agent.Starter, error) {
 	if err != nil {
 		return agent.Starter{}, err
 	}
-	return agent.Starter{
-		Dir: g.store, Build: build, Args: []string{e.Executable, "--store", g.store, "agent", "serve"}, Env: e.agentEnviron(),
+	s := agent.Starter{
+		Dir: g.store, Build: build, Args: []string{e.Executable, "--store", g.store, "agent", "serve"}, Env: e.agentEnviron(agentNamespaces()),
 		Wait: func(m string) { view.Note(e.Stderr, e.style(e.Width), m) },
-	}, nil
+	}
+	if g.place != (engine.Place{}) {
+		// Only the containers of the containerd inside need an agent with namespaces of its own.
+		s.Else = e.agentEnviron(nil)
+	}
+	return s, nil
 }
 
 // agentVariables is all of a client's environment that its agent gets: where files
@@ -92,8 +102,7 @@ var agentVariables = []string{
 	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR", "PLUMB_IDLE",
 }
 
-func (e *Env) agentEnviron() []string {
-	env := agentNamespaces()
+func (e *Env) agentEnviron(env []string) []string {
 	for _, name := range agentVariables {
 		if v := e.getenv(name); v != "" {
 			env = append(env, name+"="+v)
@@ -120,7 +129,7 @@ func (e *Env) runThroughAgent(ctx context.Context, g global, req engine.RunReque
 		case ctx.Err() != nil:
 			return err
 		case len(wanted) > 0:
-			if req.Secrets, err = e.addSecrets(ctx, req, wanted); err != nil {
+			if req.Secrets, err = e.addSecrets(ctx, req.Project, req.Secrets, wanted); err != nil {
 				return err
 			}
 		case errors.Is(err, agent.ErrLeaving): // since it was called; it is waited for

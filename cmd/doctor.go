@@ -55,13 +55,24 @@ func runDoctor(ctx context.Context, g global, env *Env) error {
 // probe looks at the machine as an agent would find it: that of an ordinary user is
 // root in namespaces of its own, and so is what looks.
 func probe(ctx context.Context, g global, env *Env) []containerd.Finding {
-	if isRoot() {
+	if g.place.Containerd != "" {
+		return containerd.ProbeDaemon(ctx, g.place.Containerd, g.store)
+	}
+	jailed := g.place.Isolation == engine.IsolationChroot
+	switch {
+	case jailed && isRoot():
+		return containerd.ProbeJail(ctx, g.store)
+	case isRoot():
 		return containerd.Probe(ctx, g.store)
 	}
 	var out, complaint bytes.Buffer
 	var inside []containerd.Finding
-	cmd := exec.CommandContext(ctx, env.Executable, "--store", g.store, "agent", "probe")
-	cmd.Env, cmd.Stdout, cmd.Stderr = env.agentEnviron(), &out, &complaint
+	args := []string{"--store", g.store, "agent", "probe"}
+	if jailed {
+		args = append(args, "--isolation", engine.IsolationChroot)
+	}
+	cmd := exec.CommandContext(ctx, env.Executable, args...)
+	cmd.Env, cmd.Stdout, cmd.Stderr = env.agentEnviron(agentNamespaces()), &out, &complaint
 	err := cmd.Run()
 	if err == nil {
 		err = json.Unmarshal(out.Bytes(), &inside)

@@ -14,6 +14,7 @@ import (
 // Env is everything a command has from outside, so that tests run the commands in
 // their own process.
 type Env struct {
+	Stdin          *os.File // nil for none
 	Stdout, Stderr io.Writer
 	Environ        []string
 	Dir            string // working directory, absolute
@@ -38,7 +39,7 @@ func Process(again func()) *Env {
 		exe = os.Args[0]
 	}
 	return &Env{
-		Stdout: os.Stdout, Stderr: os.Stderr, Environ: os.Environ(), Dir: dir, Now: time.Now,
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Environ: os.Environ(), Dir: dir, Now: time.Now,
 		Width: func() int { return width(os.Stderr) }, OutWidth: func() int { return width(os.Stdout) },
 		Height:     func() int { return height(os.Stderr) },
 		Executable: exe, Again: again, Parent: agentPipe,

@@ -22,7 +22,7 @@ func platformFlag() cli.Flag {
 // request reads what all verbs about a pipeline have: the project, its values, and
 // how what is outside is reached from here.
 func request(c *cli.Context, env *Env, g global) (engine.Request, error) {
-	r := engine.Request{}
+	r := engine.Request{Place: g.place}
 	r.Platform, _ = c.Value("platform").(string) // plumb lock takes several, and reads them itself
 	if r.Platform != "" && !hcl.IsPlatform(r.Platform) {
 		return r, usageError("write it like linux/amd64", "--platform \""+r.Platform+"\" is not an operating system and an architecture")

@@ -27,6 +27,7 @@ import (
 type global struct {
 	store   string // absolute
 	dir     string // the project's directory, absolute
+	place   engine.Place
 	json    bool
 	quiet   bool
 	verbose bool
@@ -82,6 +83,8 @@ func newApp(env *Env) *cli.App {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "store", Usage: "keep results in `DIR`", DefaultText: "$PLUMB_HOME, or what is usual for data of programs"},
 			&cli.StringFlag{Name: "C", Usage: "work in `DIR`"},
+			&cli.StringFlag{Name: "isolation", Usage: "keep stages apart by `HOW`: container, or chroot where no container can be made", DefaultText: "$PLUMB_ISOLATION, or container"},
+			&cli.StringFlag{Name: "runtime", Usage: "make containers with `containerd=SOCKET`, the machine's own", DefaultText: "$PLUMB_RUNTIME, or the containerd inside plumb"},
 			&cli.BoolFlag{Name: "json", Usage: "machine-readable output"},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "only what went wrong"},
 			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "also what happens behind the scenes"},
@@ -90,7 +93,7 @@ func newApp(env *Env) *cli.App {
 	app.Commands = []*cli.Command{
 		newRunCommand(env), newPlanCommand(env), newWhyCommand(env), newValidateCommand(env), newFmtCommand(env),
 		newLockCommand(env), newImageCommand(env),
-		newRunsCommand(env), newShowCommand(env), newLogsCommand(env), newGetCommand(env), newGCCommand(env),
+		newRunsCommand(env), newShowCommand(env), newLogsCommand(env), newShellCommand(env), newGetCommand(env), newGCCommand(env),
 		newDoctorCommand(env), newAgentCommand(env), newVersionCommand(env), newCompletionCommand(env, app),
 	}
 	plainFlags(app.Flags)
@@ -196,7 +199,16 @@ func globals(c *cli.Context, env *Env) (global, error) {
 	}
 	g.dir = dir
 	g.store = canonical(absolute(env.Dir, storeDir(c, env)))
-	return g, nil
+	g.place, err = engine.ParsePlace(flagOr(c, "isolation", env.getenv("PLUMB_ISOLATION")), flagOr(c, "runtime", env.getenv("PLUMB_RUNTIME")))
+	return g, err
+}
+
+// flagOr is a flag's value, and where it was not given another.
+func flagOr(c *cli.Context, name, other string) string {
+	if v := c.String(name); v != "" {
+		return v
+	}
+	return other
 }
 
 // canonical resolves the symlinks in as much of a path as is there: a store has one

@@ -34,12 +34,12 @@ func wantedSecrets(err error, sent map[string]engine.Secret) []string {
 
 // addSecrets looks up the values of secrets where the pipeline says, read here: what
 // an agent says is nothing to open files or start programs by.
-func (e *Env) addSecrets(ctx context.Context, req engine.RunRequest, names []string) (map[string]engine.Secret, error) {
-	pl, diags := load(req.Project)
+func (e *Env) addSecrets(ctx context.Context, project engine.Project, have map[string]engine.Secret, names []string) (map[string]engine.Secret, error) {
+	pl, diags := load(project)
 	if diags.HasErrors() {
-		return nil, diags.WithSnippets(req.Project.Dir)
+		return nil, diags.WithSnippets(project.Dir)
 	}
-	all := maps.Clone(req.Secrets)
+	all := maps.Clone(have)
 	if all == nil {
 		all = map[string]engine.Secret{}
 	}
@@ -49,7 +49,7 @@ func (e *Env) addSecrets(ctx context.Context, req engine.RunRequest, names []str
 		if at < 0 {
 			return nil, &engine.Error{Kind: engine.Invalid, Message: fmt.Sprintf("the pipeline has no secret %q any more", name), Hint: "run again"}
 		}
-		value, err := e.secret(ctx, req.Project.Dir, &pl.Secrets[at])
+		value, err := e.secret(ctx, project.Dir, &pl.Secrets[at])
 		switch {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()

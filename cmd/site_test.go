@@ -22,6 +22,7 @@ import (
 	"plumb/engine"
 	"plumb/engine/agent"
 	"plumb/engine/event"
+	"plumb/engine/runtime/runtimetest"
 	"plumb/store"
 )
 
@@ -38,6 +39,10 @@ type site struct {
 	env   []string
 	limit time.Duration // of a plumb, 0 for twice the patience
 	as    *syscall.Credential
+
+	// Where it is when it is not on the machine itself: see place_test.go.
+	job    *runtimetest.Job
+	daemon *runtimetest.Daemon
 }
 
 // patience is how long a test waits for what must come, on a machine that does
@@ -115,8 +120,14 @@ func (s *site) startExe(exe, dir string, args ...string) *process {
 	if dir == "" {
 		dir = s.root
 	}
-	p := &process{t: s.t, limit: s.limit, cmd: exec.Command(exe, append([]string{"--store", s.store}, args...)...), ended: make(chan struct{})}
-	p.cmd.Dir, p.cmd.Env = dir, s.env
+	p := &process{t: s.t, limit: s.limit, ended: make(chan struct{})}
+	args = append([]string{"--store", s.store}, args...)
+	if s.job != nil {
+		p.cmd = s.job.Command(dir, s.env, append([]string{exe}, args...)...)
+	} else {
+		p.cmd = exec.Command(exe, args...)
+		p.cmd.Dir, p.cmd.Env = dir, s.env
+	}
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.err
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: s.as}
 	if err := p.cmd.Start(); err != nil {
@@ -277,6 +288,7 @@ func (s *site) wantNothingLeft() {
 
 func (s *site) left() (found []string) {
 	found = append(found, s.cgroups()...)
+	found = append(found, s.leftElsewhere()...)
 	procs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		s.t.Fatal(err)

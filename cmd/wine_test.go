@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"plumb/engine/apt"
-	"plumb/engine/runtime/runtimetest"
 	"plumb/hcl"
 )
 
@@ -72,14 +71,28 @@ func TestWine(t *testing.T) {
 	if !bytes.Contains(readme, []byte(a)) {
 		t.Errorf("the model is %s, and the README does not say so", a)
 	}
-	t.Run("as an ordinary user", func(t *testing.T) { one.asUser(t, a) })
+	var all outcomes
+	all.add(places[0], one.outcome())
+	t.Run("in", func(t *testing.T) {
+		for _, p := range places[1:] {
+			if p.wine == never || p.wine == onRequest && os.Getenv("PLUMB_TEST_EVERYWHERE") != "all" {
+				continue
+			}
+			t.Run(p.name, func(t *testing.T) {
+				t.Parallel()
+				one.elsewhere(t, p, &all)
+			})
+		}
+	})
+	all.compare(t)
 }
 
-// asUser makes image and model once more, of the packages that were downloaded.
-func (w wine) asUser(t *testing.T, model string) {
-	s := newUserSite(t, runtimetest.NewUser(t, "plumb-test-wine", true))
+// elsewhere makes image and model once more, of the packages that were downloaded.
+func (w wine) elsewhere(t *testing.T, p place, all *outcomes) {
+	began := time.Now()
+	s := p.site(t, "wine")
 	s.limit = w.limit
-	mine := wine{s, filepath.Join(s.root, "wine")}
+	mine := wine{s, filepath.Join(s.root, filepath.Base(w.dir))}
 	const debs = "downloads/debs"
 	err := errors.Join(
 		os.CopyFS(filepath.Join(s.store, debs), os.DirFS(filepath.Join(w.store, debs))),
@@ -88,10 +101,21 @@ func (w wine) asUser(t *testing.T, model string) {
 		t.Fatal(err)
 	}
 	s.give(s.root)
-	mine.must("run", "--locked") // the lock has the image's digest
-	if got := mine.model(); got != model {
-		t.Errorf("the model is %s, and root's %s", got, model)
+	if p.oneID {
+		s.want(3, mine.dir, "run", "--locked").wantSays(t, "subordinate ids", "plumb doctor says how")
+		return
 	}
+	mine.must("run", "--locked") // the lock has the image's digest
+	all.add(p, mine.outcome())
+	t.Logf("%s took %v", p.name, time.Since(began).Round(100*time.Millisecond))
+}
+
+// outcome is what its newest run came to.
+func (w wine) outcome() outcome {
+	w.t.Helper()
+	of := outcome{map[string]string{}, map[string]string{"model": w.model()}}
+	of.collect(w.site, w.dir)
+	return of
 }
 
 // wine is a copy of the example in a place of its own.

@@ -6,6 +6,7 @@ import (
 
 	"plumb/engine/event"
 	"plumb/engine/plan"
+	"plumb/engine/runtime"
 	"plumb/hcl"
 	"plumb/store"
 )
@@ -19,6 +20,7 @@ type API interface {
 	Runs(ctx context.Context, req RunsRequest) (*RunsDoc, error)
 	Show(ctx context.Context, req ShowRequest) (*ShowDoc, error)
 	Logs(ctx context.Context, req LogsRequest, emit func(LogLine)) error
+	Shell(ctx context.Context, req ShellRequest, streams runtime.Streams, emit func(event.Event)) (*ShellDoc, error)
 	Get(ctx context.Context, req GetRequest) (*GetDoc, error)
 	GC(ctx context.Context, req GCRequest) (*GCDoc, error)
 	Lock(ctx context.Context, req LockRequest, emit func(event.Event)) (*LockDoc, error)
@@ -53,6 +55,7 @@ type Reach struct {
 type Request struct {
 	Project  Project  `json:"project"`
 	Reach    Reach    `json:"reach"`
+	Place    Place    `json:"place"`
 	Platform string   `json:"platform,omitempty"` // of images that name none; "" for the machine's
 	Targets  []string `json:"targets,omitempty"`  // stages; none for all
 	From     string   `json:"from,omitempty"`     // this stage and what is behind it

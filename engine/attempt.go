@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"plumb/engine/event"
 	"plumb/engine/mask"
@@ -76,23 +75,46 @@ func (r *run) takeReady(i int) *attempt {
 }
 
 // discard removes an attempt's container and place, behind the scenes.
-func (r *run) discard(a *attempt) {
+func (r *run) discard(a *attempt) { r.discardAnd(a, nil) }
+
+// discardAnd calls then when the container is gone and its place still there.
+func (r *run) discardAnd(a *attempt, then func() error) {
 	r.e.background.Go(func() {
 		ctx := context.Background()
 		var err error
 		if a.container != nil {
 			err = a.container.Delete(ctx)
 		}
+		if then != nil {
+			err = errors.Join(err, then())
+		}
 		err = errors.Join(err, a.log.close(), a.sandbox.close())
-		if err != nil {
+		if err != nil && !errors.Is(err, context.Canceled) { // else the next owner goes on
 			r.e.cfg.Logger.Warn("cleaning up after a stage", "error", err)
 		}
 	})
 }
 
+// leave removes an attempt's container and place. What it wrote stays when it failed,
+// and when it did not, what an earlier one left goes.
+func (r *run) leave(i int, a *attempt, fail *event.Failure) {
+	s, d := r.s.planner.Stage(i), r.s.planner.Decision(i)
+	f := failedAttempt{Project: r.req.Project.Dir, Stage: s.Name, Key: d.Key, Run: r.id, Number: a.number, When: r.e.cfg.Now().UTC()}
+	name := f.name()
+	r.e.failures.begin(name)
+	r.discardAnd(a, func() error {
+		defer r.e.failures.end(name)
+		if fail == nil {
+			return r.e.dropFailed(f)
+		}
+		f.Class = fail.Class
+		return r.e.keepFailed(a.sandbox, f)
+	})
+}
+
 func (r *run) create(ctx context.Context, i, number int, memory int64) (_ *attempt, err error) {
 	s := r.s.planner.Stage(i)
-	rt, err := r.e.runtime.get(ctx, r.e.cfg.NewRuntime)
+	rt, err := r.e.runtimeOf(ctx, r.req.Place)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +123,7 @@ func (r *run) create(ctx context.Context, i, number int, memory int64) (_ *attem
 		return nil, err
 	}
 	a := &attempt{number: number, memory: memory}
-	if a.sandbox, err = r.e.furnish(ctx, s, r.req.Project.Dir, r.s.planner.Inputs(i)); err != nil {
+	if a.sandbox, err = r.e.furnish(ctx, s, r.req.Project.Dir, r.s.planner.Inputs(i), ""); err != nil {
 		return nil, err
 	}
 	if a.stamps, err = r.stamp(ctx, i); err != nil {
@@ -119,12 +141,16 @@ func (r *run) create(ctx context.Context, i, number int, memory int64) (_ *attem
 	if err != nil {
 		return nil, errors.Join(err, a.log.close(), a.sandbox.close())
 	}
+	devices, err := r.devices(i)
+	if err != nil {
+		return nil, errors.Join(err, a.log.close(), a.sandbox.close())
+	}
 	d := r.s.planner.Decision(i)
 	a.container, err = rt.Create(ctx, runtime.Spec{
 		ID:    "r" + strings.ReplaceAll(string(r.id), "-", "") + "-" + strconv.Itoa(i) + "-" + strconv.Itoa(number),
 		Image: img.digest.String(), Args: r.s.planner.Command(i), Env: environment(r.s.planner.Env(i), s.Seed, d.Key, number),
 		Dir: workspace, Home: home, Mounts: a.sandbox.mounts, Secrets: secrets, Log: printed, Network: s.Network,
-		Memory: memory, CPU: s.Resources.CPU, Pids: s.Resources.Pids, Hostname: hostname,
+		Memory: memory, CPU: s.Resources.CPU, Pids: s.Resources.Pids, Hostname: hostname, Devices: devices,
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("creating the container of stage %q: %w", s.Name, err), a.log.close(), a.sandbox.close())
@@ -151,20 +177,9 @@ func (r *run) note(text string) {
 	}
 }
 
-// lineTeller passes printed lines on as events. When more come than anybody could
-// read, most are left out of the events; the log has them all.
+// lineTeller passes printed lines on as events.
 func (r *run) lineTeller(stage string) func(string) {
-	const perSecond = 2000
-	var second int64
-	var count int
-	return func(line string) {
-		if now := time.Now().Unix(); now != second {
-			second, count = now, 0
-		}
-		if count++; count <= perSecond {
-			r.emit(event.Event{Type: event.StageLog, Stage: stage, Line: line})
-		}
-	}
+	return func(line string) { r.emit(event.Event{Type: event.StageLog, Stage: stage, Line: line}) }
 }
 
 // Run implements sched.Work.
@@ -231,8 +246,8 @@ func (r *run) failed(ctx context.Context, i int, attempts []store.Attempt, err e
 
 // attempt runs a created container to its end and, when the command succeeded,
 // captures and commits.
-func (r *run) attempt(ctx context.Context, i int, a *attempt, before []store.Attempt, release func()) (store.Attempt, *store.Record, *event.Failure) {
-	defer r.discard(a)
+func (r *run) attempt(ctx context.Context, i int, a *attempt, before []store.Attempt, release func()) (_ store.Attempt, _ *store.Record, fail *event.Failure) {
+	defer func() { r.leave(i, a, fail) }()
 	s := r.s.planner.Stage(i)
 	segment := r.live.segment(s.Name, a.number, a.log)
 	at := store.Attempt{Started: r.e.cfg.Now().UTC(), MemoryLimit: a.memory}
@@ -240,7 +255,7 @@ func (r *run) attempt(ctx context.Context, i int, a *attempt, before []store.Att
 	at.Seconds = r.e.cfg.Now().Sub(at.Started).Seconds()
 	at.CPUSeconds, at.PeakMemory = exit.Usage.CPU.Seconds(), exit.Usage.Memory
 	at.ReadBytes, at.WrittenBytes = exit.Usage.Read, exit.Usage.Written
-	fail := r.classify(ctx, s, &at, exit, timedOut, err)
+	fail = r.classify(ctx, s, &at, exit, timedOut, err)
 	if fail == nil {
 		release()
 	}

@@ -23,6 +23,11 @@ func (r *run) capture(ctx context.Context, i int, a *attempt, attempts []store.A
 	d := r.s.planner.Decision(i)
 	b := r.e.store.NewBatch()
 	defer b.Close()
+	// What is captured is taken away, so first of all everything must be there: a failed
+	// attempt is left as it was.
+	if what, path, err := missing(s, a.sandbox.work); err != nil {
+		return nil, outputFailure(s, a, what, path, err)
+	}
 	r.warnOfKeptSecrets(s, a.sandbox.work)
 	rec := &store.Record{Key: d.Key, Action: d.Action, Note: r.s.planner.Note(i).Encode(), Run: r.id, Stage: s.Name, Created: r.e.cfg.Now().UTC(), Attempts: attempts}
 	for _, o := range s.Outputs {
@@ -54,6 +59,27 @@ func (r *run) capture(ctx context.Context, i int, a *attempt, attempts []store.A
 		return nil, &event.Failure{Class: store.ClassInfra, Message: fmt.Sprintf("recording the result: %v", err)}
 	}
 	return rec, nil
+}
+
+// missing finds the first output that was not written. What else is wrong with one
+// shows when it is captured.
+func missing(s *hcl.Stage, work string) (what, path string, err error) {
+	root, err := os.OpenRoot(work)
+	if err != nil {
+		return "the workspace", ".", err
+	}
+	defer root.Close()
+	for _, o := range s.Outputs {
+		if _, err := root.Lstat(filepath.FromSlash(o.Path)); errors.Is(err, os.ErrNotExist) {
+			return fmt.Sprintf("output %q", o.Name), o.Path, err
+		}
+	}
+	if s.Metrics != "" {
+		if _, err := root.Lstat(filepath.FromSlash(s.Metrics)); errors.Is(err, os.ErrNotExist) {
+			return "the metrics file", s.Metrics, err
+		}
+	}
+	return "", "", nil
 }
 
 // kept lists what stage i reads from the store: it stays there with the result, so

@@ -65,7 +65,7 @@ func (p *pinner) debianFromLock(im *hcl.Image, have *hcl.LockedImage) (*pinned, 
 }
 
 func (p *pinner) debianBuild(im *hcl.Image, pin hcl.LockedImage) debianBuild {
-	return debianBuild{image: im, pin: pin, out: p.out, dir: p.dir, offline: p.how.offline, tell: p.tell}
+	return debianBuild{image: im, pin: pin, out: p.out, place: p.place, dir: p.dir, offline: p.how.offline, tell: p.tell}
 }
 
 // samePackages says whether two pins make the same image. The date of the release

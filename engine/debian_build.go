@@ -31,6 +31,7 @@ type debianBuild struct {
 	image   *hcl.Image
 	pin     hcl.LockedImage
 	out     *outside
+	place   Place
 	dir     string // the project
 	offline bool
 	tell    func(event.Event)
@@ -173,7 +174,7 @@ type imageMaker struct {
 }
 
 func (w *imageMaker) begin(ctx context.Context) error {
-	rt, err := w.e.runtime.get(ctx, w.e.cfg.NewRuntime)
+	rt, err := w.e.runtimeOf(ctx, w.b.place)
 	switch builder, ok := rt.(runtime.Builder); {
 	case err != nil && (w.b.pin.Debian.Variant == hcl.DebianStandard || w.b.pin.Manifest != ""):
 		return err

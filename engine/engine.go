@@ -42,8 +42,8 @@ type Config struct {
 	PID        int // as others see this process, 0 for its own word
 	Logger     *slog.Logger
 	Now        func() time.Time
-	NewRuntime func(ctx context.Context) (runtime.Runtime, error)
-	Isolation  string // recorded in each key; "container" when empty
+	CDI        []string // directories of the files that describe devices, nil for the usual
+	NewRuntime func(ctx context.Context, at Place) (runtime.Runtime, error)
 }
 
 // Engine implements API.
@@ -53,11 +53,14 @@ type Engine struct {
 
 	pipelines  pipelines
 	scanners   scanners
-	runtime    lazyRuntime
+	runtimes   runtimes
 	keys       keyLocks
+	failures   failures
 	live       liveRuns
-	background sync.WaitGroup // containers being deleted, caches being saved
-	builds     turns          // images being made, by manifest
+	background sync.WaitGroup  // containers being deleted, caches being saved
+	removing   context.Context // of places of stages; ends a while after Close began
+	endRemoval context.CancelFunc
+	builds     turns // images being made, by manifest
 	nextBuild  atomic.Int64
 	commits    atomic.Int64 // records written so far: what a plan remembered may be out of date
 	sweeps     atomic.Int64 // collections so far: what was in the store may be gone
@@ -75,9 +78,6 @@ func Open(cfg Config) (*Engine, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	if cfg.Isolation == "" {
-		cfg.Isolation = "container"
-	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -91,18 +91,27 @@ func Open(cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{cfg: cfg, store: st}
+	e.removing, e.endRemoval = context.WithCancel(context.Background())
 	if !cfg.ReadOnly {
 		if err := e.closeInterrupted(); err != nil {
+			e.endRemoval()
 			return nil, errors.Join(err, st.Close())
 		}
 	}
 	return e, nil
 }
 
+// removalTime is how long Close goes on removing what stages wrote: a stage may leave
+// more files than anybody wants to wait for. The next owner of the store does the rest.
+const removalTime = 5 * time.Second
+
 // Close ends the runtime, saves what was learned about files, and closes the store.
 func (e *Engine) Close() error {
+	enough := time.AfterFunc(removalTime, e.endRemoval)
 	e.background.Wait()
-	err := e.runtime.close()
+	enough.Stop()
+	e.endRemoval()
+	err := e.runtimes.close()
 	if !e.cfg.ReadOnly {
 		err = errors.Join(err, e.putOverdue(), e.scanners.save())
 	}
@@ -139,10 +148,10 @@ func (e *Engine) Forget() {
 	debug.FreeOSMemory()
 }
 
-// StartRuntime starts the runtime before it is needed. It clears away what a killed
+// StartRuntime starts a runtime before it is needed. It clears away what a killed
 // owner of the store left: processes, mounts, control groups.
-func (e *Engine) StartRuntime(ctx context.Context) error {
-	_, err := e.runtime.get(ctx, e.cfg.NewRuntime)
+func (e *Engine) StartRuntime(ctx context.Context, at Place) error {
+	_, err := e.runtimeOf(ctx, at)
 	return err
 }
 
@@ -215,41 +224,6 @@ func (s *scanners) save() error {
 			err = errors.Join(err, fmt.Errorf("saving the stat cache of %q: %w", dir, e))
 		}
 	}
-	return err
-}
-
-// lazyRuntime starts the runtime when it is first needed. A failure is not kept:
-// the user may mend the machine and try again.
-type lazyRuntime struct {
-	mu sync.Mutex
-	rt runtime.Runtime
-}
-
-func (l *lazyRuntime) get(ctx context.Context, start func(context.Context) (runtime.Runtime, error)) (runtime.Runtime, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.rt != nil {
-		return l.rt, nil
-	}
-	if start == nil {
-		return nil, errors.New("this process has no runtime")
-	}
-	rt, err := start(context.WithoutCancel(ctx)) // it outlives the run that needed it first
-	if err != nil {
-		return nil, &Error{Kind: Machine, Message: fmt.Sprintf("starting containerd: %v", err), Hint: "plumb doctor says what this machine lacks"}
-	}
-	l.rt = rt
-	return rt, nil
-}
-
-func (l *lazyRuntime) close() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.rt == nil {
-		return nil
-	}
-	err := l.rt.Close()
-	l.rt = nil
 	return err
 }
 

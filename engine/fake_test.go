@@ -30,9 +30,12 @@ type fakeRuntime struct {
 	started int
 	deleted int
 	marks   map[string]bool
-	broken  int           // so many creates fail
-	hold    chan struct{} // when set, sleep ends when it is closed
-	running chan string   // when set, told when a sleep begins
+	broken  int                // so many creates fail
+	hold    chan struct{}      // when set, sleep ends when it is closed
+	running chan string        // when set, told when a sleep begins
+	look    func(runtime.Spec) // when set, called for each container
+
+	watch func(s runtime.Spec, began bool) // when set, told when a command begins and ends
 }
 
 func (f *fakeRuntime) Prepare(context.Context, runtime.ImageSource) error { return nil }
@@ -47,6 +50,9 @@ func (f *fakeRuntime) Create(_ context.Context, s runtime.Spec) (runtime.Contain
 		return nil, fmt.Errorf("the machine is on fire")
 	}
 	f.created++
+	if f.look != nil {
+		f.look(s)
+	}
 	return &fakeContainer{rt: f, spec: s, killed: make(chan struct{}), exit: make(chan runtime.Exit, 1)}, nil
 }
 
@@ -64,10 +70,16 @@ func (c *fakeContainer) Start(context.Context) error {
 	c.rt.mu.Unlock()
 	go func() {
 		var x runtime.Exit
+		if c.rt.watch != nil {
+			c.rt.watch(c.spec, true)
+		}
 		for _, words := range split(c.spec.Args) {
 			if x = c.do(words); x.Code != 0 {
 				break
 			}
+		}
+		if c.rt.watch != nil {
+			c.rt.watch(c.spec, false)
 		}
 		c.exit <- x
 	}()
@@ -221,7 +233,7 @@ func newRig(t *testing.T, src string) *rig {
 
 func (r *rig) open(dir string) {
 	r.t.Helper()
-	e, err := Open(Config{Dir: dir, Version: "test", Now: r.clock, NewRuntime: func(context.Context) (runtime.Runtime, error) { return r.rt, nil }})
+	e, err := Open(Config{Dir: dir, Version: "test", Now: r.clock, NewRuntime: func(context.Context, Place) (runtime.Runtime, error) { return r.rt, nil }})
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -125,7 +125,7 @@ func (e *Engine) GC(ctx context.Context, req GCRequest) (*GCDoc, error) {
 		return nil, fmt.Errorf("collecting garbage: %w", err)
 	}
 	if !req.DryRun {
-		if err := errors.Join(e.dropDownloads(), e.dropDebs(req.KeepAge)); err != nil {
+		if err := errors.Join(e.dropDownloads(), e.dropDebs(req.KeepAge), e.trimFailed(func(int, *failedAttempt) bool { return true })); err != nil {
 			return nil, fmt.Errorf("collecting garbage: %w", err)
 		}
 	}

@@ -18,8 +18,8 @@ import (
 )
 
 // keeper gives what the runtime knows of its images.
-func (e *Engine) keeper(ctx context.Context) (runtime.Runtime, runtime.Images, error) {
-	rt, err := e.runtime.get(ctx, e.cfg.NewRuntime)
+func (e *Engine) keeper(ctx context.Context, at Place) (runtime.Runtime, runtime.Images, error) {
+	rt, err := e.runtimeOf(ctx, at)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -33,7 +33,7 @@ func (e *Engine) keeper(ctx context.Context) (runtime.Runtime, runtime.Images, e
 // Images lists the images that are present, with the blocks of the project, where
 // there is one, that are pinned to them.
 func (e *Engine) Images(ctx context.Context, req ImagesRequest) (*ImagesDoc, error) {
-	_, kept, err := e.keeper(ctx)
+	_, kept, err := e.keeper(ctx, req.Place)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +90,7 @@ func (e *Engine) blocksOf(req Request) map[string][]string {
 // that an image was prepared under, or the beginning of a digest. One of a block is
 // made present.
 func (e *Engine) named(ctx context.Context, req Request, name string, tell func(event.Event)) (*runtime.StoredImage, error) {
-	rt, kept, err := e.keeper(ctx)
+	rt, kept, err := e.keeper(ctx, req.Place)
 	if err != nil {
 		return nil, err
 	}
@@ -179,12 +179,12 @@ func (e *Engine) ShowImage(ctx context.Context, req ImageRequest, emit func(even
 		return nil, shown(req.Project.Dir, err)
 	}
 	doc := &ImageDoc{Schema: Schema, ImageRow: rowOf(*img, e.blocksOf(req.Request)), Layers: img.Layers}
-	doc.Packages, err = e.packagesOf(ctx, img.Manifest)
+	doc.Packages, err = e.packagesOf(ctx, req.Place, img.Manifest)
 	return doc, err
 }
 
-func (e *Engine) packagesOf(ctx context.Context, manifest string) (found []inventory.Package, err error) {
-	_, kept, err := e.keeper(ctx)
+func (e *Engine) packagesOf(ctx context.Context, at Place, manifest string) (found []inventory.Package, err error) {
+	_, kept, err := e.keeper(ctx, at)
 	if err != nil {
 		return nil, err
 	}
@@ -214,7 +214,7 @@ func (e *Engine) diffImages(ctx context.Context, req ImageDiffRequest, tell func
 	if err != nil {
 		return nil, err
 	}
-	_, kept, err := e.keeper(ctx)
+	_, kept, err := e.keeper(ctx, req.Place)
 	if err != nil {
 		return nil, err
 	}
@@ -246,7 +246,7 @@ func (e *Engine) diffImages(ctx context.Context, req ImageDiffRequest, tell func
 // RemoveImages removes images. Results that were made in them stay: they are known
 // by digest, and the image comes again when a stage has to run in it.
 func (e *Engine) RemoveImages(ctx context.Context, req ImagesRequest) (*ImagesDoc, error) {
-	_, kept, err := e.keeper(ctx)
+	_, kept, err := e.keeper(ctx, req.Place)
 	if err != nil {
 		return nil, err
 	}
@@ -302,7 +302,7 @@ func (e *Engine) exportImage(ctx context.Context, req ImageExportRequest, tell f
 	if err != nil {
 		return nil, err
 	}
-	_, kept, err := e.keeper(ctx)
+	_, kept, err := e.keeper(ctx, req.Place)
 	if err != nil {
 		return nil, err
 	}

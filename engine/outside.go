@@ -153,7 +153,7 @@ func (s *session) presentOffline(ctx context.Context, e *Engine) error {
 		if !needed[name] || !ok {
 			continue
 		}
-		rt, err := e.runtime.get(ctx, e.cfg.NewRuntime)
+		rt, err := e.runtimeOf(ctx, s.pins.place)
 		if err != nil {
 			return err
 		}

@@ -52,6 +52,7 @@ type pinned struct {
 type pinner struct {
 	e        *Engine
 	dir      string
+	place    Place
 	platform string
 	lock     *hcl.Lock
 	how      pinning
@@ -72,7 +73,7 @@ func (e *Engine) newPinner(req Request, how pinning, tell func(event.Event)) (*p
 		tell = func(event.Event) {}
 	}
 	out := e.outside(req.Reach, how.offline, tell)
-	return &pinner{e: e, dir: req.Project.Dir, platform: req.Platform, lock: lock, how: how, out: out, tell: tell}, nil
+	return &pinner{e: e, dir: req.Project.Dir, place: req.Place, platform: req.Platform, lock: lock, how: how, out: out, tell: tell}, nil
 }
 
 // images pins those that are used.

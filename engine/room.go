@@ -57,7 +57,17 @@ func roomFor(dir string, bytes int64) error {
 	return nil
 }
 
-func (e *Engine) room() error { return roomFor(e.cfg.Dir, reserve) }
+// room requires the reserve, for which what failed attempts left gives way.
+func (e *Engine) room() error {
+	err := roomFor(e.cfg.Dir, reserve)
+	if err == nil || e.cfg.ReadOnly {
+		return err
+	}
+	if terr := e.trimFailed(func(int, *failedAttempt) bool { return true }); terr != nil {
+		return errors.Join(err, terr)
+	}
+	return roomFor(e.cfg.Dir, reserve)
+}
 
 // roomSoon waits a little for room: what a failed stage wrote is being deleted.
 func (e *Engine) roomSoon(ctx context.Context) error {

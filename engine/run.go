@@ -41,6 +41,7 @@ type run struct {
 	begun   bool            // a record with status running was written
 	noted   map[string]bool // what was told of containers
 	leases  []func()
+	held    map[int][]string // devices, by stage
 }
 
 // Run brings the requested stages up to date. Every fact is told to emit, in
@@ -105,6 +106,9 @@ func (e *Engine) prepareOnce(ctx context.Context, req RunRequest, tell func(even
 	}
 	if req.ExpectCached {
 		return s, nil
+	}
+	if err := s.fitOut(req.Place, e.cfg.CDI); err != nil {
+		return nil, err
 	}
 	if err := s.wantSecrets(req.Secrets); err != nil {
 		// What was read for planning is not read again when the run comes back.
@@ -207,7 +211,8 @@ func (r *run) options() sched.Options {
 	if r.req.Memory > 0 {
 		l.Memory = r.req.Memory
 	}
-	return sched.Options{Limits: l, KeepGoing: r.req.KeepGoing}
+	l.Devices = r.s.outfit.pool
+	return sched.Options{Limits: l, KeepGoing: r.req.KeepGoing, Given: r.given}
 }
 
 // checkResources refuses stages that can never fit, before anything runs.
@@ -285,6 +290,9 @@ func (r *run) Decide(_ context.Context, i int) (sched.Verdict, error) {
 	case plan.Skip:
 		return sched.Skip, nil
 	}
+	if err := r.s.outfit.lacks[i]; err != nil {
+		return sched.Run, err
+	}
 	_, err := r.secrets(i)
 	return sched.Run, err
 }
@@ -302,7 +310,8 @@ func undecided(err error) error {
 // Needs implements sched.Work.
 func (r *run) Needs(i int) sched.Needs {
 	res := r.s.planner.Stage(i).Resources
-	n := sched.Needs{CPU: res.CPU, Memory: res.Memory}
+	n := r.s.outfit.needs[i]
+	n.CPU, n.Memory = res.CPU, res.Memory
 	if n.CPU == 0 {
 		n.CPU = 1
 	}

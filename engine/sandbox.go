@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -14,6 +15,7 @@ import (
 	"plumb/engine/runtime"
 	"plumb/hcl"
 	"plumb/store"
+	"plumb/store/erase"
 	"plumb/store/tree"
 )
 
@@ -37,11 +39,13 @@ const (
 
 // sandbox is the prepared place of one attempt.
 type sandbox struct {
-	dir     string // temporary, on the store's filesystem
-	work    string // the workspace, writable
+	dir     string   // temporary, on the store's filesystem
+	work    string   // the workspace, writable
+	root    *os.Root // of work, while it is furnished
 	mounts  []runtime.Mount
 	points  map[string]bool // paths in the workspace that are mount points
 	release []func()
+	ctx     context.Context // of removing it
 }
 
 func (s *sandbox) close() error {
@@ -49,48 +53,37 @@ func (s *sandbox) close() error {
 		f()
 	}
 	s.release = nil
-	return removeAll(s.dir)
+	return erase.All(s.ctx, s.dir)
 }
 
-// removeAll removes what a stage wrote, also below directories that it made
-// unreadable for their owner.
-func removeAll(dir string) error {
-	err := os.RemoveAll(dir)
-	if err == nil {
-		return nil
-	}
-	if werr := filepath.WalkDir(dir, func(p string, d os.DirEntry, err error) error {
-		if err == nil && d.IsDir() {
-			return os.Chmod(p, 0o700)
-		}
-		return nil
-	}); werr != nil {
-		return fmt.Errorf("removing %q: %w", dir, werr)
-	}
-	if err := os.RemoveAll(dir); err != nil {
-		return fmt.Errorf("removing %q: %w", dir, err)
-	}
-	return nil
-}
-
-// furnish makes the workspace of one attempt.
-func (e *Engine) furnish(ctx context.Context, s *hcl.Stage, project string, inputs []plan.Resolved) (_ *sandbox, err error) {
+// furnish makes the workspace of one attempt: an empty one, or of what another left.
+func (e *Engine) furnish(ctx context.Context, s *hcl.Stage, project string, inputs []plan.Resolved, left string) (_ *sandbox, err error) {
 	dir, err := e.store.TempDir("stage-")
 	if err != nil {
 		return nil, fmt.Errorf("making a place for stage %q: %w", s.Name, err)
 	}
-	sb := &sandbox{dir: dir, work: filepath.Join(dir, "work"), points: map[string]bool{}}
+	sb := &sandbox{dir: dir, work: filepath.Join(dir, "work"), points: map[string]bool{}, ctx: e.removing}
 	defer func() {
 		if err != nil {
 			sb.close() //nolint:errcheck // the first error says more; leftovers are swept
 		}
 	}()
-	if err := os.Mkdir(sb.work, 0o755); err != nil {
+	if left != "" {
+		err = os.Rename(left, sb.work)
+	} else {
+		err = os.Mkdir(sb.work, 0o755)
+	}
+	if err != nil {
 		return nil, err
 	}
+	// What another left may lead anywhere.
+	if sb.root, err = os.OpenRoot(sb.work); err != nil {
+		return nil, err
+	}
+	defer sb.root.Close()
 	sb.mounts = append(sb.mounts, runtime.Mount{Source: sb.work, Target: workspace})
 	for _, o := range written(s) {
-		if err := os.MkdirAll(filepath.Join(sb.work, filepath.FromSlash(path.Dir(o))), 0o755); err != nil {
+		if err := sb.root.MkdirAll(filepath.FromSlash(path.Dir(o)), 0o755); err != nil {
 			return nil, err
 		}
 	}
@@ -165,9 +158,8 @@ func (e *Engine) mountGroup(ctx context.Context, sb *sandbox, project string, g 
 	if err != nil {
 		return err
 	}
-	point := filepath.Join(sb.work, filepath.FromSlash(g.at))
 	sb.points[g.at] = true
-	if err := makePoint(point, isDir); err != nil {
+	if err := makePoint(sb.root, filepath.FromSlash(g.at), isDir); err != nil {
 		return fmt.Errorf("making the place of input %q: %w", g.at, err)
 	}
 	sb.mounts = append(sb.mounts, runtime.Mount{Source: source, Target: path.Join(workspace, g.at), ReadOnly: true})
@@ -200,14 +192,21 @@ func (e *Engine) groupSource(ctx context.Context, sb *sandbox, project string, g
 	return p, true, nil
 }
 
-func makePoint(point string, dir bool) error {
+// makePoint makes what an input is mounted on. It may be there already, when the
+// workspace was another attempt's.
+func makePoint(root *os.Root, point string, dir bool) error {
 	if dir {
-		return os.MkdirAll(point, 0o755)
+		return root.MkdirAll(point, 0o755)
 	}
-	if err := os.MkdirAll(filepath.Dir(point), 0o755); err != nil {
+	if err := root.MkdirAll(filepath.Dir(point), 0o755); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(point, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	f, err := root.OpenFile(point, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if errors.Is(err, os.ErrExist) {
+		if info, serr := root.Lstat(point); serr == nil && info.Mode().IsRegular() {
+			return nil
+		}
+	}
 	if err != nil {
 		return err
 	}

@@ -26,6 +26,7 @@ type session struct {
 	outside  []bool // needed by --from, but not to be run
 	scanner  *tree.Scanner
 	leases   []func()     // on what was taken into the store, until the run is over
+	outfit   outfit       // devices; none for a plan
 	batch    *store.Batch // what a run reads of the project for the first time; nil for a plan
 }
 
@@ -63,7 +64,7 @@ func (e *Engine) open(ctx context.Context, req Request, how pinning, tell func(e
 		memory = l.remembered(e.commits.Load(), e.sweeps.Load())
 	}
 	s.planner = plan.New(plan.Config{
-		Pipeline: p, Shape: l.shape, Memory: memory, Images: digests, Platforms: platforms, Isolation: e.cfg.Isolation, Forced: forced,
+		Pipeline: p, Shape: l.shape, Memory: memory, Images: digests, Platforms: platforms, Isolation: req.Place.isolation(), Forced: forced,
 		Sources: &sources{ctx: ctx, dir: req.Project.Dir, scanner: s.scanner, batch: s.batch, discard: discarded(p), remotes: s.remotes},
 		Records: &records{store: e.store, project: req.Project.Dir},
 	})

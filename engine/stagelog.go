@@ -7,18 +7,22 @@ import (
 	"io"
 	"os"
 	"sync"
+	"time"
 	"unicode/utf8"
 )
 
 // Bounds of what is kept of a stage's printing.
 const (
-	maxLog  = 256 << 20 // bytes of one attempt
-	maxLine = 16 << 10  // bytes of a line as an event; the log has it whole
-	tailLen = 20        // lines that a failure shows
+	maxLog    = 256 << 20 // bytes of one attempt
+	maxLine   = 16 << 10  // bytes of a line as an event; the log has it whole
+	tailLen   = 20        // lines that a failure shows
+	perSecond = 2000      // lines that become events; nobody could read more, and the log has them all
 )
 
-// stageLog receives what one attempt prints: it keeps the bytes in a file, tells
-// each line, and remembers the last ones. Its memory is bounded whatever comes.
+// stageLog receives what one attempt prints: it keeps the bytes in a file, tells each
+// line, and remembers the last ones. Its memory is bounded whatever comes, and a stage
+// that prints more than anybody could read is not held up by it: of what comes beyond
+// the lines that are told, no more is looked at than its last lines.
 type stageLog struct {
 	mu      sync.Mutex
 	file    *os.File
@@ -26,8 +30,11 @@ type stageLog struct {
 	full    bool
 	partial []byte
 	cut     bool // the line being read was told already, up to maxLine
-	last    []string
+	last    [tailLen]string
+	lines   int // seen or passed over, the last of which are in last
 	tell    func(string)
+	second  int64         // the present one,
+	told    int           // and how many lines were told in it
 	changed chan struct{} // closed and replaced at every write
 	closed  bool
 }
@@ -48,7 +55,13 @@ func (l *stageLog) Write(p []byte) (int, error) {
 	if err := l.keep(p); err != nil {
 		return 0, err
 	}
+	if now := time.Now().Unix(); now != l.second {
+		l.second, l.told = now, 0
+	}
 	for rest := p; len(rest) > 0; {
+		if l.told >= perSecond {
+			rest = l.passOver(rest)
+		}
 		line, after, whole := bytes.Cut(rest, []byte{'\n'})
 		l.extend(line)
 		if whole {
@@ -59,6 +72,18 @@ func (l *stageLog) Write(p []byte) (int, error) {
 	close(l.changed)
 	l.changed = make(chan struct{})
 	return len(p), nil
+}
+
+// passOver leaves out all lines but the last ones.
+func (l *stageLog) passOver(rest []byte) []byte {
+	at := len(rest)
+	for range tailLen + 1 {
+		if at = bytes.LastIndexByte(rest[:at], '\n'); at < 0 {
+			return rest
+		}
+	}
+	l.partial, l.cut = l.partial[:0], false
+	return rest[at+1:]
 }
 
 // keep appends to the file up to the limit, and says there when it was reached.
@@ -91,19 +116,23 @@ func (l *stageLog) endLine() {
 		line = string(bytes.ToValidUTF8([]byte(line), []byte("\uFFFD")))
 	}
 	l.partial, l.cut = l.partial[:0], false
-	if len(l.last) == tailLen {
-		copy(l.last, l.last[1:])
-		l.last = l.last[:tailLen-1]
+	l.last[l.lines%tailLen] = line
+	l.lines++
+	if l.told < perSecond {
+		l.told++
+		l.tell(line)
 	}
-	l.last = append(l.last, line)
-	l.tell(line)
 }
 
 // tail is the last lines, the unfinished one included.
 func (l *stageLog) tail() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return append([]string(nil), l.last...)
+	var out []string
+	for n := max(0, l.lines-tailLen); n < l.lines; n++ {
+		out = append(out, l.last[n%tailLen])
+	}
+	return out
 }
 
 // finish ends the last line and gives the whole log for reading.

@@ -16,7 +16,7 @@ import (
 
 // codecVersion changes with the layout; other versions are refused and evaluated
 // again.
-const codecVersion = 5
+const codecVersion = 6
 
 // errCorrupt is what Decode finds in bytes that Encode did not write.
 var errCorrupt = errors.New("kept pipeline is corrupt")
@@ -373,6 +373,8 @@ func (c *codec) resources(v *Resources) {
 	c.float(&v.CPU)
 	integer(c, &v.Memory)
 	integer(c, &v.Pids)
+	integer(c, &v.GPUs)
+	list(c, &v.Devices, 1, text[string])
 }
 
 func (c *codec) retry(v *Retry) {

@@ -221,6 +221,10 @@ type Resources struct {
 	CPU    float64
 	Memory int64
 	Pids   int64
+
+	// Devices by their CDI names, or so many GPUs of any; never both.
+	GPUs    int64
+	Devices []string
 }
 
 // Retry says how often a failed attempt is repeated, by failure class.

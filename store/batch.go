@@ -17,7 +17,7 @@ type Batch struct {
 	s *Store
 
 	mu        sync.Mutex
-	small     map[Digest][]byte
+	small     smallBlobs
 	files     map[blobID]pendingFile
 	found     []blobID // in the store already
 	records   []*Record
@@ -34,7 +34,7 @@ type history struct {
 
 // NewBatch makes an empty batch.
 func (s *Store) NewBatch() *Batch {
-	return &Batch{s: s, small: map[Digest][]byte{}, files: map[blobID]pendingFile{}, leases: map[Digest]func(){}}
+	return &Batch{s: s, small: newSmallBlobs(), files: map[blobID]pendingFile{}, leases: map[Digest]func(){}}
 }
 
 // lease keeps gc from a blob until the batch is closed.
@@ -78,13 +78,20 @@ func (b *Batch) History(project, stage string, key Key) {
 // ReadBlob is Store.ReadBlob that also sees what is in the batch.
 func (b *Batch) ReadBlob(d Digest, limit int64) ([]byte, error) {
 	b.mu.Lock()
-	data, ok := b.small[d]
+	var data []byte
+	var err error
+	ok := b.small.has(d)
+	if ok {
+		data, err = b.small.get(d)
+	}
 	p, file := b.files[blobID{d, false}]
 	if !file {
 		p, file = b.files[blobID{d, true}]
 	}
 	b.mu.Unlock()
 	switch {
+	case err != nil:
+		return nil, err
 	case ok && int64(len(data)) > limit, file && p.size > limit:
 		return nil, fmt.Errorf("reading the blob %q: %w", d, ErrTooLarge)
 	case ok:
@@ -118,7 +125,7 @@ func (b *Batch) Holds(a Artifact) bool {
 func (b *Batch) Empty() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.small)+len(b.files)+len(b.found)+len(b.records)+len(b.failures)+len(b.histories)+len(b.runs) == 0
+	return b.small.len()+len(b.files)+len(b.found)+len(b.records)+len(b.failures)+len(b.histories)+len(b.runs) == 0
 }
 
 // Close drops what was not committed.
@@ -133,7 +140,7 @@ func (b *Batch) Close() error {
 		release()
 	}
 	b.files, b.leases = map[blobID]pendingFile{}, map[Digest]func(){}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, b.small.drop())...)
 }
 
 // Commit makes the batch visible: all of it, after a crash at any instant all of
@@ -163,8 +170,8 @@ func (s *Store) Commit(ctx context.Context, b *Batch) error {
 		return fmt.Errorf("committing records: %w", err)
 	}
 	b.settle()
-	b.small, b.found, b.records, b.failures, b.histories, b.runs = map[Digest][]byte{}, nil, nil, nil, nil, nil
-	return nil
+	b.found, b.records, b.failures, b.histories, b.runs = nil, nil, nil, nil, nil
+	return b.small.drop()
 }
 
 // resolve makes sure that no record refers to what is not there.
@@ -236,9 +243,8 @@ func (s *Store) forgetLogs(attempts []Attempt) {
 // has reports whether an artifact comes with the batch. A tree's members came
 // with its manifest, or were in the store already.
 func (b *Batch) has(a Artifact) bool {
-	_, small := b.small[a.Digest]
 	_, file := b.files[blobID{a.Digest, a.Exec}]
-	return small || file
+	return file || b.small.has(a.Digest)
 }
 
 // entry is one key to write, with what to do to it.

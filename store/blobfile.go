@@ -75,7 +75,7 @@ func (b *Batch) Put(r io.Reader, exec bool) (Artifact, error) {
 	first := make([]byte, SmallBlob+1)
 	n, err := readFull(r, first)
 	if errors.Is(err, io.EOF) {
-		return b.putSmall(bytes.Clone(first[:n]), exec), nil // the batch keeps no more than it needs
+		return b.putSmall(bytes.Clone(first[:n]), exec) // the batch keeps no more than it needs
 	}
 	if err != nil {
 		return Artifact{}, fmt.Errorf("reading content: %w", err)
@@ -103,13 +103,12 @@ func (b *Batch) PutFile(src *os.File, exec bool) (Artifact, error) {
 	}, exec)
 }
 
-func (b *Batch) putSmall(data []byte, exec bool) Artifact {
+func (b *Batch) putSmall(data []byte, exec bool) (Artifact, error) {
 	a := Artifact{Kind: KindFile, Digest: Sum(data), Size: int64(len(data)), Exec: exec}
 	b.lease(a.Digest)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.small[a.Digest] = data
-	return a
+	return a, b.small.put(b.s, a.Digest, data)
 }
 
 // putFile has fill write a temporary file, and takes it.
@@ -134,7 +133,7 @@ func (b *Batch) putFile(fill func(*os.File) (Digest, int64, error), exec bool) (
 		if _, err := f.ReadAt(data, 0); err != nil {
 			return Artifact{}, fmt.Errorf("keeping content: %w", err)
 		}
-		return b.putSmall(data, exec), nil
+		return b.putSmall(data, exec)
 	}
 	if b.known(a) {
 		return a, nil

@@ -151,24 +151,31 @@ func (d *dirtyDirs) sync(dirs map[string]bool) error {
 // write commits small blobs and records. What does not fit into one transaction
 // goes ahead in others, records always last.
 func (s *Store) write(b *Batch, records []entry) error {
-	blobs, err := s.missing(b.small)
+	lacking, err := s.missing(b.small.digests())
 	if err != nil {
 		return err
 	}
-	size, first := 0, 0
-	for i, e := range blobs {
-		if size += len(e.key) + len(e.val); size > maxTxnBytes || i-first >= maxTxnCount {
-			if err := s.writeEntries(blobs[first:i]); err != nil {
+	var blobs []entry
+	size := 0
+	for _, d := range lacking {
+		data, err := b.small.get(d)
+		if err != nil {
+			return err
+		}
+		e := entry{blobKey(d), data}
+		if size += len(e.key) + len(e.val); size > maxTxnBytes || len(blobs) >= maxTxnCount {
+			if err := s.writeEntries(blobs); err != nil {
 				return err
 			}
-			size, first = len(e.key)+len(e.val), i
+			size, blobs = len(e.key)+len(e.val), nil
 		}
+		blobs = append(blobs, e)
 	}
 	if len(records) == 0 && len(b.histories) == 0 {
-		return s.writeEntries(blobs[first:])
+		return s.writeEntries(blobs)
 	}
 	return s.update(func(txn *badger.Txn) error {
-		if err := setAll(txn, blobs[first:]); err != nil {
+		if err := setAll(txn, blobs); err != nil {
 			return err
 		}
 		if err := setAll(txn, records); err != nil {
@@ -185,23 +192,21 @@ func (s *Store) writeEntries(entries []entry) error {
 	return s.update(func(txn *badger.Txn) error { return setAll(txn, entries) })
 }
 
-// missing lists the small blobs that the store does not have, in order.
-func (s *Store) missing(small map[Digest][]byte) ([]entry, error) {
-	var out []entry
+// missing leaves out the small blobs that the store has.
+func (s *Store) missing(small []Digest) ([]Digest, error) {
+	var out []Digest
 	err := s.view(func(txn *badger.Txn) error {
-		for d, data := range small {
-			key := blobKey(d)
-			ok, err := has(txn, key)
+		for _, d := range small {
+			ok, err := has(txn, blobKey(d))
 			if err != nil {
 				return err
 			}
 			if !ok {
-				out = append(out, entry{key, data})
+				out = append(out, d)
 			}
 		}
 		return nil
 	})
-	slices.SortFunc(out, func(a, b entry) int { return bytes.Compare(a.key, b.key) })
 	return out, err
 }
 

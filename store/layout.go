@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"plumb/store/erase"
 )
 
 // Format is the version of everything on disk that this package reads and writes.
@@ -206,7 +208,7 @@ func (w *sweeper) start(log *slog.Logger, list func() ([]string, error)) {
 		defer close(done)
 		names, err := list()
 		for _, n := range names {
-			err = errors.Join(err, removeTree(ctx, n))
+			err = errors.Join(err, erase.All(ctx, n))
 		}
 		if err != nil && ctx.Err() == nil {
 			log.Warn("deleting leftovers", "error", err)
@@ -222,32 +224,4 @@ func (w *sweeper) stop() {
 	w.cancel()
 	<-w.done
 	w.cancel = nil
-}
-
-// removeTree deletes path and all below it, also from directories that are not
-// writable, until ctx is done.
-func removeTree(ctx context.Context, path string) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	err := os.Remove(path)
-	if err == nil || errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if fi, lerr := os.Lstat(path); lerr != nil || !fi.IsDir() {
-		return errors.Join(err, lerr)
-	}
-	if err := os.Chmod(path, 0o700); err != nil {
-		return err
-	}
-	entries, err := os.ReadDir(path)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if err := removeTree(ctx, filepath.Join(path, e.Name())); err != nil {
-			return err
-		}
-	}
-	return os.Remove(path)
 }

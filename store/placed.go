@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+
+	"plumb/store/erase"
 )
 
 // A placed directory is made once per content and read by running stages. It is
@@ -53,7 +55,7 @@ func (s *Store) place(path string, build func(tmp string) error) error {
 		err = os.Rename(tmp, path)
 	}
 	if err != nil {
-		return errors.Join(err, removeTree(context.Background(), tmp))
+		return errors.Join(err, erase.All(context.Background(), tmp))
 	}
 	// Only now: a directory that its owner may not write cannot change its parent.
 	if fi, err := os.Lstat(path); err != nil || !fi.IsDir() {
@@ -136,7 +138,7 @@ func (s *Store) emptyTrash(ctx context.Context) error {
 		return err
 	}
 	for _, n := range names {
-		if err := removeTree(ctx, n); err != nil {
+		if err := erase.All(ctx, n); err != nil {
 			return err
 		}
 	}

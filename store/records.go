@@ -115,18 +115,20 @@ type StageResult struct {
 // Run is one execution of a plan. Stages is kept apart, by content, so that
 // many runs with nothing to do share one table; see Store.PutRun.
 type Run struct {
-	ID       RunID         `json:"id"`
-	Project  string        `json:"project"` // absolute directory
-	Pipeline string        `json:"pipeline"`
-	Profile  string        `json:"profile,omitempty"`
-	Targets  []string      `json:"targets,omitempty"`
-	Params   []RunParam    `json:"params,omitempty"`
-	Status   string        `json:"status"` // running, succeeded, failed, canceled
-	Started  time.Time     `json:"started"`
-	Seconds  float64       `json:"seconds"`
-	Version  string        `json:"version"` // plumb's
-	Counts   Counts        `json:"counts"`
-	Stages   []StageResult `json:"-"`
+	ID         RunID         `json:"id"`
+	Project    string        `json:"project"` // absolute directory
+	Pipeline   string        `json:"pipeline"`
+	Profile    string        `json:"profile,omitempty"`
+	Targets    []string      `json:"targets,omitempty"`
+	Params     []RunParam    `json:"params,omitempty"`
+	Status     string        `json:"status"` // running, succeeded, failed, canceled
+	Started    time.Time     `json:"started"`
+	Seconds    float64       `json:"seconds"`
+	Version    string        `json:"version"`              // plumb's
+	Isolation  string        `json:"isolation"`            // how stages were kept apart: container, chroot; "" in records older than the field
+	Containerd string        `json:"containerd,omitempty"` // socket, when stages ran in the machine's own
+	Counts     Counts        `json:"counts"`
+	Stages     []StageResult `json:"-"`
 }
 
 // RunParam is a resolved param of a run. Value is JSON, "" when sensitive.

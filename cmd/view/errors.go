@@ -42,3 +42,12 @@ func Error(w io.Writer, s Style, e *engine.Error) {
 func Note(w io.Writer, s Style, message string) {
 	fmt.Fprintln(w, s.paint(dim, "plumb: "+message))
 }
+
+// Shell tells what a person finds who looks around in a sandbox, and the command that
+// the stage has.
+func Shell(w io.Writer, s Style, message, command string) {
+	Note(w, s, message)
+	for line := range strings.Lines(command) {
+		fmt.Fprintln(w, s.paint(dim, "  | "+strings.TrimRight(line, "\n")))
+	}
+}

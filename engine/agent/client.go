@@ -30,22 +30,24 @@ var ErrLeaving = errors.New("the agent is leaving")
 // Client is the engine's API, answered by the agent of a store.
 type Client struct {
 	http *http.Client
+	dial func(ctx context.Context) (net.Conn, error)
 	pid  int
 }
 
 // Dial connects to the agent that listens now; an error when there is none.
 func Dial(ctx context.Context, dir string) (*Client, *Status, error) {
-	c := &Client{http: &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			path, done, err := address(dir)
-			if err != nil {
-				return nil, err
-			}
-			defer done()
-			return (&net.Dialer{}).DialContext(ctx, "unix", path)
-		},
+	c := &Client{dial: func(ctx context.Context) (net.Conn, error) {
+		path, done, err := address(dir)
+		if err != nil {
+			return nil, err
+		}
+		defer done()
+		return (&net.Dialer{}).DialContext(ctx, "unix", path)
+	}}
+	c.http = &http.Client{Transport: &http.Transport{
+		DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dial(ctx) },
 		DisableCompression: true,
-	}}}
+	}}
 	short, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
 	st, err := call[Status](short, c, "status", struct{}{})

@@ -16,12 +16,14 @@ import (
 )
 
 // Starter says how to start an agent for a store: the binary, its arguments, and
-// its whole environment, of which nothing else of the client's is.
+// its whole environment, of which nothing else of the client's is. Else, when there is
+// one, is the environment of a second try, after the first did not come up.
 type Starter struct {
 	Dir   string
 	Build string
 	Args  []string
 	Env   []string
+	Else  []string
 	Wait  func(message string) // told when an agent of another build is waited for
 }
 
@@ -56,7 +58,11 @@ func Connect(ctx context.Context, s Starter) (*Client, error) {
 			pause(ctx, 5*time.Millisecond)
 			continue
 		}
-		if err := s.start(ctx); err != nil && !errors.Is(err, errTaken) {
+		err = s.start(ctx, s.Env)
+		if err != nil && !errors.Is(err, errTaken) && ctx.Err() == nil && s.Else != nil {
+			err = s.start(ctx, s.Else)
+		}
+		if err != nil && !errors.Is(err, errTaken) {
 			return nil, err
 		}
 		if time.Since(began) > time.Second && !told {
@@ -113,14 +119,14 @@ const Ready = "ready"
 
 // start runs the agent in a session of its own and waits until it says on a pipe
 // that it is ready, or why it is not.
-func (s Starter) start(ctx context.Context) error {
+func (s Starter) start(ctx context.Context, env []string) error {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return fmt.Errorf("making a pipe for the agent: %w", err)
 	}
 	defer r.Close()
 	cmd := exec.Command(s.Args[0], s.Args[1:]...)
-	cmd.Env = s.Env
+	cmd.Env = env
 	cmd.Dir = "/"
 	cmd.ExtraFiles = []*os.File{w} // descriptor 3
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

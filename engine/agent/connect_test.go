@@ -82,7 +82,8 @@ func TestStart(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			err := starter(t.TempDir(), tt.script).start(t.Context())
+			s := starter(t.TempDir(), tt.script)
+			err := s.start(t.Context(), s.Env)
 			if (err == nil) != (tt.want == "") || (err != nil && !strings.HasPrefix(err.Error(), tt.want)) {
 				t.Errorf("starting gives %v, not %q", err, tt.want)
 			}
@@ -91,14 +92,14 @@ func TestStart(t *testing.T) {
 	t.Run("is not there", func(t *testing.T) {
 		s := starter(t.TempDir(), "")
 		s.Args[0] = filepath.Join(t.TempDir(), "plumb")
-		if err := s.start(t.Context()); !errors.Is(err, fs.ErrNotExist) {
+		if err := s.start(t.Context(), nil); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("starting gives %v", err)
 		}
 	})
 	t.Run("says nothing until the client gives up", func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 		defer cancel()
-		if err := starter(t.TempDir(), "exec sleep 1").start(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		if err := starter(t.TempDir(), "exec sleep 1").start(ctx, nil); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("starting gives %v", err)
 		}
 	})
@@ -118,6 +119,13 @@ func TestConnect(t *testing.T) {
 	})
 	t.Run("starts one", func(t *testing.T) {
 		if _, err := Connect(t.Context(), starter(t.TempDir(), "echo started >&3")); err == nil || err.Error() != "started" {
+			t.Errorf("connecting gives %v", err)
+		}
+	})
+	t.Run("tries again with the other environment", func(t *testing.T) {
+		s := starter(t.TempDir(), `echo "word: $WORD" >&3`)
+		s.Else = []string{"WORD=the other one"}
+		if _, err := Connect(t.Context(), s); err == nil || err.Error() != "word: the other one" {
 			t.Errorf("connecting gives %v", err)
 		}
 	})

@@ -3,12 +3,14 @@ package agent
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"testing"
 	"time"
 
 	"plumb/engine"
 	"plumb/engine/event"
+	"plumb/engine/runtime"
 	"plumb/store"
 )
 
@@ -33,12 +35,30 @@ func (f *fake) Plan(_ context.Context, r engine.Request) (*engine.PlanDoc, error
 	return answerOf(f, engine.PlanDoc{Pipeline: r.Project.Dir, Hits: len(r.Targets)})
 }
 
+// Shell reads what the client typed, and prints it as it came.
+func (f *fake) Shell(ctx context.Context, r engine.ShellRequest, s runtime.Streams, emit func(event.Event)) (*engine.ShellDoc, error) {
+	emit(event.Event{Type: event.ShellOpened, Stage: r.Stage})
+	if s.Console != nil {
+		_, err := s.Console.WriteString("console")
+		return &engine.ShellDoc{Stage: r.Stage}, err
+	}
+	typed, err := io.ReadAll(s.Files[0])
+	if err == nil {
+		_, err = s.Files[1].Write(typed)
+	}
+	if r.Fresh { // stays until its client is gone
+		<-ctx.Done()
+		_, err = s.Files[2].WriteString("gone")
+	}
+	return &engine.ShellDoc{Stage: r.Stage, ExitCode: 7}, err
+}
+
 func (f *fake) Why(_ context.Context, r engine.WhyRequest) (*engine.WhyDoc, error) {
 	return answerOf(f, engine.WhyDoc{Stage: r.Stage, OldRun: store.RunID(r.RunA)})
 }
 
 func (f *fake) Runs(_ context.Context, r engine.RunsRequest) (*engine.RunsDoc, error) {
-	return answerOf(f, engine.RunsDoc{Runs: make([]store.Run, r.Limit)})
+	return answerOf(f, engine.RunsDoc{Runs: make([]store.Run, max(0, min(r.Limit, 100)))})
 }
 
 func (f *fake) Show(_ context.Context, r engine.ShowRequest) (*engine.ShowDoc, error) {

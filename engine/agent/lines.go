@@ -35,6 +35,7 @@ const longQueue = 16384
 
 func newLines[T any](w http.ResponseWriter, optional func(T) bool) *lines[T] {
 	w.Header().Set("Content-Type", "application/x-ndjson")
+	toRead(w, 0)
 	l := &lines[T]{w: w, optional: optional, drained: make(chan struct{})}
 	l.more = sync.NewCond(&l.mu)
 	go l.write()
@@ -102,9 +103,7 @@ func (l *lines[T]) finish(err error) {
 	l.finished = true
 	l.more.Broadcast()
 	l.mu.Unlock()
-	// A client that reads nothing must not keep the agent: where no deadline can be
-	// set, there is no connection that could block either.
-	_ = http.NewResponseController(l.w).SetWriteDeadline(time.Now().Add(lastWords))
+	toRead(l.w, lastWords) // a client that reads nothing must not keep the agent
 	<-l.drained
 	a := answer{End: true}
 	if err != nil {

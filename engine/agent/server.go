@@ -90,7 +90,12 @@ func (s *Server) Serve(ctx context.Context, ready func()) error {
 	}
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	h := &http.Server{Handler: s.handler(), BaseContext: func(net.Listener) context.Context { return base }, ReadHeaderTimeout: requestTime}
+	fresh := &newcomers{all: map[net.Conn]bool{}}
+	h := &http.Server{
+		Handler: hurried(s.handler()), BaseContext: func(net.Listener) context.Context { return base },
+		ReadHeaderTimeout: requestTime, ConnState: fresh.changed,
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, passingKey{}, c) },
+	}
 	s.touch(0)
 	served := make(chan error, 1)
 	go func() { served <- h.Serve(l) }()
@@ -106,6 +111,7 @@ func (s *Server) Serve(ctx context.Context, ready func()) error {
 	err = errors.Join(removeIfThere(socket), removeIfThere(pid))
 	s.cancelAll()
 	cancel() // also those who only read, like logs -f
+	fresh.dismiss()
 	end, stop := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer stop()
 	if e := h.Shutdown(end); e != nil && !errors.Is(e, http.ErrServerClosed) {
@@ -171,7 +177,7 @@ func (l *checkedListener) Accept() (net.Conn, error) {
 		}
 		uid, err := peerUID(c)
 		if err == nil && (uid == 0 || uid == os.Geteuid()) {
-			return c, nil
+			return &passing{UnixConn: c.(*net.UnixConn)}, nil
 		}
 		l.log.Warn("a connection of another user was refused", "uid", uid, "error", err)
 		if err := c.Close(); err != nil {
@@ -256,6 +262,7 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("POST /v1/cancel", s.counted(s.handleCancel))
 	mux.HandleFunc("POST /v1/run", s.counted(s.handleRun))
 	mux.HandleFunc("POST /v1/logs", s.counted(s.handleLogs))
+	mux.HandleFunc("POST /v1/shell", s.counted(s.handleShell))
 	mux.HandleFunc("POST /v1/plan", s.counted(unary(s.api.Plan)))
 	mux.HandleFunc("POST /v1/why", s.counted(unary(s.api.Why)))
 	mux.HandleFunc("POST /v1/runs", s.counted(unary(s.api.Runs)))
@@ -443,6 +450,7 @@ func reply(w http.ResponseWriter, doc any, err error) {
 	if err != nil {
 		a.Doc, a.Error = nil, engine.AsError(err)
 	}
+	toRead(w, requestTime)
 	w.Header().Set("Content-Type", "application/json")
 	if err := json.NewEncoder(w).Encode(a); err != nil && !isGone(err) {
 		panic(http.ErrAbortHandler) // the client sees a broken answer instead of a short one

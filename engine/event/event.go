@@ -13,6 +13,7 @@
 //	warning        something to know that stops nothing
 //	exported       a file or directory was put into the project
 //	run_finished   the summary, always the last
+//	shell_opened   what a person who looks around in a sandbox finds there; the stage's command as the hint
 package event
 
 import (
@@ -38,6 +39,7 @@ const (
 	Warning     Type = "warning"
 	Exported    Type = "exported"
 	RunFinished Type = "run_finished"
+	ShellOpened Type = "shell_opened"
 )
 
 // Event is one fact of a run. Which fields are set depends on Type.

@@ -12,6 +12,7 @@ package runtime
 import (
 	"context"
 	"io"
+	"os"
 	"time"
 )
 
@@ -75,12 +76,25 @@ type Spec struct {
 	Mounts   []Mount
 	Secrets  Secrets
 	Log      io.Writer // receives stdout and stderr in the order of writing; closed by nobody
+	Streams  Streams   // of the first process, in place of the log
 	Network  bool      // the host's network instead of loopback only
 	Memory   int64     // bytes, 0 for no limit
 	CPU      float64   // cores, 0 for no limit
 	Pids     int64     // 0 for the default
 	Hostname string
-	Bare     bool // of an image that is being made, see below
+	Devices  *Devices // nil for none
+	Bare     bool     // of an image that is being made, see below
+}
+
+// Streams are for a person who looks around in a container: the files that its first
+// process has for standard input, output and error, or a terminal. All of them stay the
+// caller's to close, once Create has returned. The zero value is no input, and the log.
+type Streams struct {
+	Files [3]*os.File // all or none
+	// Console is one end of a pair of Unix stream sockets. When the container starts,
+	// the other end gets one byte and with it the descriptor of the terminal's other
+	// side, and has to answer with a byte before the command begins.
+	Console *os.File
 }
 
 // Mount binds a path of the host into the container. A writable one is owned by
@@ -117,4 +131,35 @@ type Usage struct {
 	Memory  int64 // peak
 	Read    int64
 	Written int64
+}
+
+// Devices are devices of the machine that a container is given, and what it needs to
+// use them. The machine's groups mean nothing inside: the nodes are the container's
+// user's where the runtime may say so, else they are as open as they are outside.
+type Devices struct {
+	Names  []string // for people
+	Nodes  []Node
+	Mounts []DeviceMount
+	Env    []string
+	Hooks  []Hook // run in the container before its command, while the machine's files are there still
+}
+
+// Node is a device node below /dev.
+type Node struct {
+	Path   string // inside
+	Source string // on the machine
+}
+
+// DeviceMount is a mount in the terms of the OCI.
+type DeviceMount struct {
+	Source, Target, Type string
+	Options              []string
+}
+
+// Hook is a program of the machine's.
+type Hook struct {
+	Path    string
+	Args    []string
+	Env     []string
+	Timeout *int // seconds
 }

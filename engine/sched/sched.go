@@ -8,10 +8,13 @@ import (
 	"plumb/engine/graph"
 )
 
-// Needs is what a node occupies while it runs: cores, and memory in bytes.
+// Needs is what a node occupies while it runs: cores, memory in bytes, and devices.
 type Needs struct {
 	CPU    float64
 	Memory int64
+
+	Devices []Device // these
+	Any     int      // and so many of those in the limits
 }
 
 // Limits is what all running nodes together may occupy. Jobs bounds their number,
@@ -21,6 +24,8 @@ type Limits struct {
 	Memory int64
 	Jobs   int
 	Ahead  int
+
+	Devices []Device // that a node can be given which does not say which
 }
 
 // Verdict is what Decide says of a node whose dependencies are done.
@@ -62,6 +67,8 @@ var ErrHit = errors.New("the result is there already")
 type Options struct {
 	Limits    Limits
 	KeepGoing bool
+	// Given tells which devices node i has, before it is prepared; nil for no telling.
+	Given func(i int, names []string)
 }
 
 // Result is how every selected node ended; the others stay Pending.
@@ -82,6 +89,7 @@ type scheduler struct {
 	prepared map[int]chan error
 	ahead    int
 	used     Needs
+	devices  devices
 	running  int
 	busy     int // Run calls that have not returned
 	events   chan func()
@@ -94,7 +102,7 @@ func Go(ctx context.Context, g *graph.Graph, selected []bool, work Work, opts Op
 	s := &scheduler{
 		g: g, work: work, opts: opts, selected: selected,
 		states: make([]State, g.Len()), errs: map[int]error{}, waiting: make([]int, g.Len()),
-		prepared: map[int]chan error{}, events: make(chan func()), cause: -1,
+		prepared: map[int]chan error{}, events: make(chan func()), cause: -1, devices: devices{pool: opts.Limits.Devices, taken: map[string]bool{}},
 	}
 	s.begin(ctx)
 	s.loop(ctx)
@@ -225,7 +233,8 @@ func (s *scheduler) dispatch(ctx context.Context) {
 		if s.ahead >= s.opts.Limits.Ahead {
 			break
 		}
-		if s.prepared[i] == nil {
+		// Which devices a node has is not known before they are free.
+		if n := s.work.Needs(i); s.prepared[i] == nil && len(n.Devices)+n.Any == 0 {
 			s.ahead++
 			s.prepare(ctx, i)
 		}
@@ -239,6 +248,9 @@ func (s *scheduler) fits(n Needs) bool {
 	if s.running == 0 {
 		return true
 	}
+	if _, ok := s.devices.find(n); !ok {
+		return false
+	}
 	return (l.Jobs == 0 || s.running < l.Jobs) &&
 		(l.CPU == 0 || s.used.CPU+n.CPU <= l.CPU+1e-9) &&
 		(l.Memory == 0 || s.used.Memory+n.Memory <= l.Memory)
@@ -251,12 +263,16 @@ func (s *scheduler) prepare(ctx context.Context, i int) {
 }
 
 func (s *scheduler) start(ctx context.Context, i int) {
+	n := s.work.Needs(i)
+	held := s.devices.take(n)
+	if s.opts.Given != nil && len(held) > 0 {
+		s.opts.Given(i, namesOf(held))
+	}
 	if s.prepared[i] == nil {
 		s.prepare(ctx, i)
 	} else {
 		s.ahead--
 	}
-	n := s.work.Needs(i)
 	s.used.CPU += n.CPU
 	s.used.Memory += n.Memory
 	s.running++
@@ -270,6 +286,7 @@ func (s *scheduler) start(ctx context.Context, i int) {
 				freed = true
 				s.used.CPU -= n.CPU
 				s.used.Memory -= n.Memory
+				s.devices.put(held)
 				s.running--
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -22,7 +23,7 @@ func shTool() tool {
 	return tool{
 		run: sh, fail: 2,
 		usage: "[-aefnuvx] [-o option] [-c script [name]] [file] [argument]…",
-		lacks: "jobs as processes ($! names no pid, so that kill $! does not work; wait does), traps of signals (EXIT and ERR there are), umask, ulimit, times, file descriptors above 2 in redirections, an interactive shell; the grammar is bash's, a little wider than POSIX's ({a,b} and [[ mean something)",
+		lacks: "jobs as processes ($! names no pid, so that kill $! does not work; wait does), traps of signals (EXIT and ERR there are), umask, ulimit, times, file descriptors above 2 in redirections, history and completion between sessions; the grammar is bash's, a little wider than POSIX's ({a,b} and [[ mean something)",
 	}
 }
 
@@ -62,7 +63,7 @@ func sh(ctx context.Context, c *Call) error {
 			switch {
 			case f == 'c':
 				command = true
-			case f == 's' || f == 'l' || f == 'h' || f == 'B':
+			case f == 's' || f == 'l' || f == 'i' || f == 'h' || f == 'B':
 				// What they ask for is so anyway.
 			case f == 'o':
 				if len(args) == 0 {
@@ -99,7 +100,8 @@ func sh(ctx context.Context, c *Call) error {
 
 // shell interprets a script.
 func (c *Call) shell(ctx context.Context, s shellScript) error {
-	if s.text == c.Stdin {
+	typed := s.text == c.Stdin && isTerminal(c.Stdin) && isTerminal(c.Stderr)
+	if s.text == c.Stdin && !typed {
 		// The whole of it is read before any of it runs: what the script's commands
 		// read from standard input is not the rest of the script.
 		data, err := io.ReadAll(s.text)
@@ -108,10 +110,13 @@ func (c *Call) shell(ctx context.Context, s shellScript) error {
 		}
 		s.text = strings.NewReader(string(data))
 	}
-	// The interpreter knows export and readonly only as bash's grammar has them.
-	file, err := syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(s.text, s.name)
-	if err != nil {
-		return err
+	var file *syntax.File
+	var err error
+	if !typed {
+		// The interpreter knows export and readonly only as bash's grammar has them.
+		if file, err = syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(s.text, s.name); err != nil {
+			return err
+		}
 	}
 	dir := c.Dir
 	if dir == "" {
@@ -119,13 +124,16 @@ func (c *Call) shell(ctx context.Context, s shellScript) error {
 			return err
 		}
 	}
-	x := &executor{self: self()}
+	x := &executor{self: self(), interrupted: c.interrupted}
 	r, err := interp.New(
 		interp.StdIO(c.Stdin, c.Stdout, c.Stderr), interp.Dir(dir), interp.Env(expand.ListEnviron(c.Env...)), interp.Params(s.params...),
 		interp.ExecHandlers(func(interp.ExecHandlerFunc) interp.ExecHandlerFunc { return x.exec }), interp.CallHandler(x.call),
 	)
 	if err != nil {
 		return usageError(err.Error())
+	}
+	if typed {
+		return c.interactive(ctx, r)
 	}
 	err = r.Run(ctx, file)
 	if ctx.Err() != nil {
@@ -149,7 +157,10 @@ func self() os.FileInfo {
 }
 
 // executor is what the interpreter asks to run commands.
-type executor struct{ self os.FileInfo }
+type executor struct {
+	self        os.FileInfo
+	interrupted *atomic.Pointer[context.CancelFunc]
+}
 
 // call ends a builtin that writes into a pipe without a reader as SIGPIPE would
 // end a process: the interpreter takes no notice of what its echo could not write,
@@ -201,7 +212,7 @@ func (x *executor) exec(ctx context.Context, args []string) error {
 	})
 	// A command's own assignments come after the variables they hide.
 	env = lastOfEach(env)
-	c := &Call{Args: args, Env: env, Dir: hc.Dir, Stdin: hc.Stdin, Stdout: hc.Stdout, Stderr: hc.Stderr}
+	c := &Call{Args: args, Env: env, Dir: hc.Dir, Stdin: hc.Stdin, Stdout: hc.Stdout, Stderr: hc.Stderr, interrupted: x.interrupted}
 	status := c.execute(ctx, x.self)
 	if err := ctx.Err(); err != nil {
 		return err
@@ -241,7 +252,7 @@ func (c *Call) execute(ctx context.Context, self os.FileInfo) int {
 	t, ok := tools()[name]
 	if ok && self != nil && !(t.process != nil && t.process(c)) {
 		if info, err := os.Stat(path); err == nil && os.SameFile(info, self) {
-			return Run(ctx, &Call{Args: append([]string{name}, c.Args[1:]...), Env: c.Env, Dir: c.Dir, Stdin: c.Stdin, Stdout: c.Stdout, Stderr: c.Stderr})
+			return Run(ctx, &Call{Args: append([]string{name}, c.Args[1:]...), Env: c.Env, Dir: c.Dir, Stdin: c.Stdin, Stdout: c.Stdout, Stderr: c.Stderr, interrupted: c.interrupted})
 		}
 	}
 	return c.start(ctx, path)

@@ -39,6 +39,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -50,6 +51,8 @@ type Call struct {
 	Dir            string   // what relative paths start from; "" is the process's own
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
+
+	interrupted *atomic.Pointer[context.CancelFunc] // ends the command that was typed
 
 	own    bool // the process was started for this call: Dir and Env are the process's own
 	status int  // of what went wrong on the way
@@ -111,7 +114,7 @@ func Main(args []string) (status int, ok bool) {
 	}
 	c := &Call{
 		Args: append([]string{strings.TrimPrefix(name, "-")}, args[1:]...), Env: os.Environ(),
-		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, own: true,
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, own: true, interrupted: &atomic.Pointer[context.CancelFunc]{},
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -119,19 +122,28 @@ func Main(args []string) (status int, ok bool) {
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	done := make(chan int, 1)
 	go func() { done <- Run(ctx, c) }()
-	select {
-	case status = <-done:
-		return status, true
-	case s := <-signals:
-		// The kernel gives the first process of a container no default action, so
-		// that the end is made here; what the tool has started is told first.
-		cancel()
+	for {
 		select {
-		case <-done:
-		case <-time.After(grace):
+		case status = <-done:
+			return status, true
+		case s := <-signals:
+			if s == syscall.SIGINT && c.interrupt() {
+				continue
+			}
+			return c.ended(s, cancel, done), true
 		}
-		return 128 + int(s.(syscall.Signal)), true
 	}
+}
+
+// ended makes an end after a signal. The kernel gives the first process of a container no
+// default action; what the tool has started is told first.
+func (c *Call) ended(s os.Signal, cancel context.CancelFunc, done <-chan int) int {
+	cancel()
+	select {
+	case <-done:
+	case <-time.After(grace):
+	}
+	return 128 + int(s.(syscall.Signal))
 }
 
 // grace is how long what a tool has started may take to end after a signal. A

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -25,20 +26,21 @@ import (
 
 // capturer takes over one output.
 type capturer struct {
-	ctx   context.Context
-	batch *store.Batch
+	ctx    context.Context
+	batch  *store.Batch
+	hollow atomic.Int64 // bytes of holes so far
 }
 
 // Capture takes over the file or directory at the slash-separated path rel below
 // dir, and puts it into the batch. Large files leave dir, by renaming; their
 // content is read once. The error says in words what cannot be captured: nothing
 // there (fs.ErrNotExist), a symlink, or one inside that leaves the output, a FIFO,
-// socket or device.
+// socket or device, or more holes than maxHoles.
 func Capture(ctx context.Context, _ *store.Store, b *store.Batch, dir, rel string) (store.Artifact, error) {
 	if !filepath.IsLocal(rel) {
 		return store.Artifact{}, fmt.Errorf("capturing %q: the path leaves the workspace", rel)
 	}
-	c := &capturer{ctx, b}
+	c := &capturer{ctx: ctx, batch: b}
 	a, err := c.capture(dir, path.Clean(rel))
 	if err != nil {
 		return store.Artifact{}, fmt.Errorf("capturing %q: %w", rel, err)
@@ -70,7 +72,7 @@ func (c *capturer) capture(dir, rel string) (a store.Artifact, err error) {
 
 // openBeneath opens the directory rel below dir without following a symlink.
 func openBeneath(dir, rel string) (*os.File, error) {
-	at, err := os.Open(dir)
+	at, err := openWorkspace(dir)
 	if err != nil || rel == "." {
 		return at, err
 	}
@@ -82,6 +84,19 @@ func openBeneath(dir, rel string) (*os.File, error) {
 		at = next
 	}
 	return at, nil
+}
+
+// openWorkspace opens the stage's own directory, whose name it could not change, but
+// whose mode it could.
+func openWorkspace(dir string) (*os.File, error) {
+	at, err := os.Open(dir)
+	if errors.Is(err, fs.ErrPermission) {
+		if err := os.Chmod(dir, 0o700); err != nil {
+			return nil, err
+		}
+		at, err = os.Open(dir)
+	}
+	return at, err
 }
 
 // openDir opens a directory of parent. One that was made unreadable is made
@@ -131,6 +146,9 @@ func (c *capturer) file(parent *os.File, name string, st *unix.Stat_t) (a store.
 	}
 	f := os.NewFile(uintptr(fd), name)
 	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := c.holes(f, st); err != nil {
+		return a, err
+	}
 	if st.Nlink > 1 {
 		return c.batch.PutFile(f, executable(st))
 	}
@@ -151,8 +169,15 @@ func (c *capturer) tree(parent *os.File, name string) (store.Artifact, error) {
 	return artifactOf(entries, manifest.Digest), nil
 }
 
+// maxPath is how long a path in a tree may be: nobody could open one that is longer by
+// its name, and each level costs an open file while it is captured.
+const maxPath = unix.PathMax - 1
+
 // dir adds what is in a directory: its files on all cores, then its directories.
 func (c *capturer) dir(parent *os.File, name, rel string, entries *[]Entry) (err error) {
+	if len(rel) > maxPath {
+		return fmt.Errorf("%.40q… in it: its path is longer than %d bytes", rel, maxPath)
+	}
 	d, err := openDir(parent, name)
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -169,12 +170,56 @@ func TestCaptureOfSparseFile(t *testing.T) {
 	}
 }
 
+// Holes cost a stage nothing to make, so they are counted over all of an output.
+func TestCaptureRefusesHoles(t *testing.T) {
+	st := openStore(t)
+	for _, tt := range []struct {
+		name string
+		size int64
+		data int64 // where a byte stands, -1 for nowhere
+		many int
+	}{
+		{"one file", 1 << 40, -1, 1},
+		{"one file that ends in data", 1 << 40, 1<<40 - 1, 1},
+		{"one file that begins with data", maxHoles + 1<<20, 0, 1},
+		{"many files", maxHoles / 2, -1, 3},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := workspace(t, st)
+			must(t, os.Mkdir(filepath.Join(dir, "o"), 0o755))
+			for n := range tt.many {
+				f, err := os.Create(filepath.Join(dir, "o", strconv.Itoa(n)))
+				must(t, err)
+				if tt.data >= 0 {
+					_, err = f.WriteAt([]byte("x"), tt.data)
+				}
+				must(t, errors.Join(err, f.Truncate(tt.size), f.Close()))
+			}
+			if tt.many > 1 { // what is allowed would take long to hash
+				c := &capturer{ctx: t.Context()}
+				c.hollow.Add(maxHoles - tt.size + 1)
+				f, err := os.Open(filepath.Join(dir, "o", "0"))
+				must(t, err)
+				var stat unix.Stat_t
+				must(t, unix.Fstat(int(f.Fd()), &stat))
+				if err := errors.Join(c.holes(f, &stat), f.Close()); err == nil || !strings.Contains(err.Error(), "more than 16 GiB of holes") {
+					t.Errorf("got %v", err)
+				}
+				return
+			}
+			if a, err := capture(t, st, dir, "o"); err == nil || !strings.Contains(err.Error(), "more than 16 GiB of holes") {
+				t.Errorf("captured %v, %v", a, err)
+			}
+		})
+	}
+}
+
 // What nobody may read is still captured by its owner.
 func TestCaptureOfUnreadable(t *testing.T) {
 	st := openStore(t)
 	dir := workspace(t, st)
 	lay(t, dir, map[string]string{"o/s/f": "x"})
-	for _, p := range []string{"o/s/f", "o/s", "o"} {
+	for _, p := range []string{"o/s/f", "o/s", "o", "."} {
 		must(t, os.Chmod(filepath.Join(dir, p), 0))
 	}
 	a, err := capture(t, st, dir, "o")

@@ -13,6 +13,7 @@
 //	capture   a large output, from the end of its command to its record: cp, sha256sum, SHA-256 in Go
 //	images    a large image, imported and pulled: ctr images import; skopeo copy and umoci unpack
 //	debian    images of Debian packages, from this machine's own mirror: mmdebstrap
+//	sandbox   a gigabyte of log, beside /dev/null; plumb shell; a user's container, beside root's
 //	memory    resident memory of the idle agent, and the peak of planning the largest graph
 //
 // A shared machine is noisy, and what it does in one minute says little about the
@@ -134,6 +135,7 @@ func sections() []section {
 		{"capture", (*bench).capture},
 		{"images", (*bench).images},
 		{"debian", (*bench).debian},
+		{"sandbox", (*bench).sandbox},
 		{"memory", (*bench).memory},
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -18,6 +19,7 @@ import (
 type plumb struct {
 	exe  string
 	home string
+	as   *syscall.Credential // nil for who calls this
 }
 
 // idle keeps the agent from leaving while a slow peer has its turn.
@@ -27,6 +29,9 @@ func (p plumb) command(ctx context.Context, dir string, args ...string) *exec.Cm
 	cmd := exec.CommandContext(ctx, p.exe, args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "PLUMB_HOME="+p.home, idle)
+	if p.as != nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.as}
+	}
 	return cmd
 }
 

@@ -67,6 +67,9 @@ func commands() map[string]command {
 		"touch": touch, "tr": tr, "true": func([]string) error { return nil }, "uniq": uniq, "wc": wc, "yes": yes,
 		"probe-connect": probeConnect, "probe-daemon": probeDaemon, "probe-files": probeFiles, "probe-fork": probeFork, "probe-memory": probeMemory,
 		"probe-names": probeNames, "probe-remount": probeRemount, "probe-spin": probeSpin, "probe-syscall": probeSyscall,
+		"probe-winsize": probeWinsize, "probe-betray": probeBetray, "probe-abstract": probeAbstract, "probe-binary": probeBinary, "probe-bomb": probeBomb, "probe-fill": probeFill,
+		"probe-limits": probeLimits, "probe-make": probeMake, "probe-many": probeMany, "probe-mounts": probeMounts, "probe-readable": probeReadable,
+		"probe-silent": probeSilent, "probe-stop": probeStop, "probe-stubborn": probeStubborn, "probe-swap": probeSwap, "probe-trace": probeTrace, "probe-writable": probeWritable,
 	}
 }
 

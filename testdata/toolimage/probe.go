@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -57,6 +58,15 @@ func probeNames([]string) error {
 	return err
 }
 
+// probeWinsize prints the rows and columns of the terminal that is standard input.
+func probeWinsize([]string) error {
+	size, err := unix.IoctlGetWinsize(0, unix.TIOCGWINSZ)
+	if err == nil {
+		fmt.Println(size.Row, size.Col)
+	}
+	return err
+}
+
 // probeFiles prints what is open, but for what Go opens itself.
 func probeFiles([]string) error {
 	for fd := range 64 {
@@ -72,7 +82,7 @@ func probeFiles([]string) error {
 
 // probeDaemon leaves a process of another session behind that sleeps.
 func probeDaemon(args []string) error {
-	c := exec.Command("/proc/self/exe", append([]string{"sleep"}, args...)...)
+	c := exec.Command(ownProgram(), append([]string{"sleep"}, args...)...)
 	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	return c.Start()
 }
@@ -150,6 +160,7 @@ func probeRemount(args []string) error {
 // probeSyscall makes system calls that the seccomp filter is to judge.
 func probeSyscall(args []string) error {
 	calls := probes()
+	maps.Copy(calls, hostileProbes())
 	for _, name := range args {
 		call, ok := calls[name]
 		if !ok {
@@ -222,4 +233,35 @@ func probes() map[string]func() error {
 		"sethostname":  func() error { return unix.Sethostname([]byte("other")) },
 		"settime":      func() error { return unix.ClockSettime(unix.CLOCK_REALTIME, &unix.Timespec{}) },
 	}
+}
+
+// probeBetray writes a file, leaves a process behind in a session of its own, kills its
+// parent and stays.
+func probeBetray(args []string) error {
+	if err := os.WriteFile(args[0], []byte("here\n"), 0o644); err != nil {
+		return err
+	}
+	c := exec.Command(ownProgram(), "600")
+	c.Args[0] = "sleep"
+	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := c.Start(); err != nil {
+		return err
+	}
+	if err := syscall.Kill(os.Getppid(), syscall.SIGKILL); err != nil {
+		return err
+	}
+	time.Sleep(10 * time.Minute)
+	return nil
+}
+
+// ownProgram is this one, also where there is no /proc: by a name that it has.
+func ownProgram() string {
+	const self = "/proc/self/exe"
+	if _, err := os.Stat(self); err == nil {
+		return self
+	}
+	if path, err := exec.LookPath(os.Args[0]); err == nil {
+		return path
+	}
+	return self
 }

@@ -71,7 +71,7 @@ func head(args []string) error {
 		_, err := w.WriteString(l + "\n")
 		return err
 	})
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return nil
 	}
 	return err

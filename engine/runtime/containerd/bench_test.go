@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -12,6 +14,7 @@ import (
 
 	"plumb/engine/runtime"
 	"plumb/engine/runtime/containerd"
+	"plumb/engine/runtime/containerd/early"
 	"plumb/engine/runtime/runtimetest"
 )
 
@@ -20,7 +23,12 @@ import (
 
 func prepared(tb testing.TB) (*containerd.Runtime, runtimetest.Source) {
 	tb.Helper()
-	r := newRuntime(tb)
+	return preparedOf(tb, options(tempDir(tb)))
+}
+
+func preparedOf(tb testing.TB, o containerd.Options) (*containerd.Runtime, runtimetest.Source) {
+	tb.Helper()
+	r := newRuntimeOf(tb, o)
 	img := runtimetest.ToolImage().Source(tb)
 	if err := r.Prepare(tb.Context(), img); err != nil {
 		tb.Fatal(err)
@@ -81,6 +89,34 @@ func BenchmarkCycle(b *testing.B) {
 	reportCPU(b, before)
 }
 
+// BenchmarkIsolation takes turns between a whole container and one that is not isolated,
+// and reports what lies between them: the median of the differences.
+func BenchmarkIsolation(b *testing.B) {
+	if os.Geteuid() != 0 || early.Rootless() {
+		b.Skip("without root there is no container without a user namespace")
+	}
+	full, img := prepared(b)
+	none, _ := preparedOf(b, containerd.Loosened(options(tempDir(b))))
+	var n int64
+	timed := func(r runtime.Runtime) float64 {
+		n++
+		start := time.Now()
+		if err := cycle(b.Context(), r, trivial(n, img)); err != nil {
+			b.Fatal(err)
+		}
+		return float64(time.Since(start)) / 1e6
+	}
+	var apart, whole []float64
+	for b.Loop() {
+		a, c := timed(full), timed(none)
+		apart, whole = append(apart, a-c), append(whole, a)
+	}
+	slices.Sort(apart)
+	slices.Sort(whole)
+	b.ReportMetric(apart[len(apart)/2], "isolation-ms")
+	b.ReportMetric(whole[len(whole)/2], "full-ms")
+}
+
 // BenchmarkCycleParallel is as many at once as there are cores.
 func BenchmarkCycleParallel(b *testing.B) {
 	r, img := prepared(b)
@@ -101,6 +137,10 @@ func BenchmarkCycleParallel(b *testing.B) {
 // BenchmarkStartToExit is what is left of a container created ahead.
 func BenchmarkStartToExit(b *testing.B) {
 	r, img := prepared(b)
+	startToExit(b, r, img)
+}
+
+func startToExit(b *testing.B, r runtime.Runtime, img runtimetest.Source) {
 	ctx := b.Context()
 	b.ResetTimer()
 	for n := range b.N {

@@ -13,7 +13,6 @@ import (
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
-	"github.com/opencontainers/image-spec/identity"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"plumb/engine/runtime"
@@ -94,14 +93,17 @@ func (b *build) AddLayer(ctx context.Context, below []string, expect string, wri
 	images := &b.r.images
 	snapshot := images.client.SnapshotService(snapshotter)
 	if expect != "" {
-		if _, err := snapshot.Stat(ctx, chainOf(below, expect)); err == nil {
+		if _, err := snapshot.Stat(ctx, images.chainOf(below, expect)); err == nil {
 			return b.Add(ctx, write)
 		}
 	}
 	key := fmt.Sprintf("build-%s-%d", b.lease.ID, b.blobs.Add(1))
-	d, err := b.unpack(ctx, key, chainOf(below), write)
+	d, err := b.unpack(ctx, key, images.chainOf(below), write)
 	if err == nil {
-		err = snapshot.Commit(ctx, chainOf(below, d.Digest.String()), key)
+		err = images.settle()
+	}
+	if err == nil {
+		err = snapshot.Commit(ctx, images.chainOf(below, d.Digest.String()), key)
 	}
 	if err == nil {
 		return d.Digest.String(), d.Size, nil
@@ -110,16 +112,16 @@ func (b *build) AddLayer(ctx context.Context, below []string, expect string, wri
 	if rerr := ignoreNotFound(snapshot.Remove(context.WithoutCancel(ctx), key)); rerr != nil || !there {
 		return "", 0, fmt.Errorf("adding a layer: %w", errors.Join(err, rerr))
 	}
-	return d.Digest.String(), d.Size, images.hold(ctx, "snapshots/"+snapshotter, chainOf(below, d.Digest.String()))
+	return d.Digest.String(), d.Size, images.hold(ctx, "snapshots/"+snapshotter, images.chainOf(below, d.Digest.String()))
 }
 
 // chainOf names the snapshot of layers on each other.
-func chainOf(below []string, more ...string) string {
+func (i *images) chainOf(below []string, more ...string) string {
 	var ids []digest.Digest
 	for _, d := range append(slices.Clone(below), more...) {
 		ids = append(ids, digest.Digest(d))
 	}
-	return identity.ChainID(ids).String()
+	return i.chainName(ids)
 }
 
 // unpack stores a layer and unpacks it at once: what is written goes both ways.
@@ -128,10 +130,11 @@ func (b *build) unpack(ctx context.Context, key, parent string, write func(w io.
 	if err != nil {
 		return d, err
 	}
-	upper, lower, err := directories(mounts)
+	upper, lower, unsee, err := b.r.rootfs.writable(mounts)
 	if err != nil {
 		return d, err
 	}
+	defer func() { err = errors.Join(err, unsee()) }()
 	read, pipe := io.Pipe()
 	unpacked := make(chan error, 1)
 	go func() {
@@ -173,7 +176,7 @@ func (b *build) Changes(ctx context.Context, of runtime.Container, fn runtime.Ch
 // and not for each image, lets the kernel write while containers run.
 func (b *build) Close(ctx context.Context) error {
 	if b.dirty.Swap(false) {
-		if err := syncFS(b.r.opts.Root); err != nil {
+		if err := syncFS(b.r.images.disk); err != nil {
 			return err
 		}
 	}

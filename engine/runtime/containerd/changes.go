@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,7 +41,7 @@ func (c *container) changes(ctx context.Context, fn runtime.Change) (err error) 
 		return errors.New("it is deleted")
 	}
 	select {
-	case <-c.task.done:
+	case <-c.task.ended():
 	default:
 		return errNotEnded
 	}
@@ -53,6 +54,9 @@ func (c *container) changes(ctx context.Context, fn runtime.Change) (err error) 
 		ctx: ctx, upper: c.r.rootfs.upperOf(c.id), view: view, fn: fn,
 		base: c.r.opts.BaseID, ids: c.r.opts.IDs, first: map[uint64]string{},
 	}
+	if c.r.jail != nil {
+		d.copied = &c.copied
+	}
 	return d.all()
 }
 
@@ -64,6 +68,7 @@ type difference struct {
 	base, ids uint32
 	fn        runtime.Change
 	first     map[uint64]string // of the names of one file, by inode
+	copied    *unix.Timespec    // upper is all of a copy, made by then; nil for a scratch layer
 }
 
 // changed is a name in the scratch layer and what the image has there, nil for
@@ -91,15 +96,24 @@ func (d *difference) all() error {
 // name shows through: only then is the image asked, so no path that it is asked for
 // leads through a link.
 func (d *difference) inside(dir string, merged bool) error {
-	entries, err := os.ReadDir(filepath.Join(d.upper, dir)) // sorted
+	if d.copied != nil && (dir == "dev" || dir == "proc" || dir == "sys") {
+		return nil // what is in them is not the image's
+	}
+	names, err := d.names(dir, merged)
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
+	for _, name := range names {
 		if err := d.ctx.Err(); err != nil {
 			return err
 		}
-		c, err := d.compare(path.Join(dir, e.Name()), merged)
+		c, err := d.compare(path.Join(dir, name), merged)
+		if d.copied != nil && errors.Is(err, os.ErrNotExist) {
+			if err := d.mark(path.Join(dir, ".wh."+name)); err != nil {
+				return err
+			}
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -108,6 +122,32 @@ func (d *difference) inside(dir string, merged bool) error {
 		}
 	}
 	return nil
+}
+
+// names lists a directory, sorted; of a copy also what is gone from it.
+func (d *difference) names(dir string, merged bool) ([]string, error) {
+	var all []string
+	from := []string{d.upper}
+	if d.copied != nil && merged {
+		from = append(from, d.view)
+	}
+	for _, at := range from {
+		entries, err := os.ReadDir(filepath.Join(at, dir))
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			all = append(all, e.Name())
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all), nil
+}
+
+// untouched says of a file of a copy that nothing was done to it since.
+func (d *difference) untouched(c changed) bool {
+	return d.copied != nil && c.was != nil && c.now.Mode == c.was.Mode &&
+		(c.now.Ctim.Sec < d.copied.Sec || c.now.Ctim.Sec == d.copied.Sec && c.now.Ctim.Nsec < d.copied.Nsec)
 }
 
 func (d *difference) compare(name string, merged bool) (changed, error) {
@@ -143,6 +183,9 @@ func (d *difference) entry(c changed) error {
 		return fmt.Errorf("a layer cannot have the name %q", c.name)
 	case kind == unix.S_IFDIR:
 		return d.directory(c)
+	}
+	if d.untouched(c) {
+		return nil
 	}
 	// Of several names one is new at least, and to have it needs the others.
 	if c.now.Nlink > 1 {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/protobuf/types"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
 	"plumb/engine/runtime"
 )
@@ -29,13 +31,35 @@ type container struct {
 	bare   bool
 	note   string // see Note
 	log    *logPipe
-	secret string // directory of its secrets, "" for none
-	task   *task
+	secret string        // directory of its secrets, "" for none
+	dev    string        // directory of its own /dev, "" for that of all
+	copied unix.Timespec // of a jail: when all of its image was there
+	task   process
 	before runtime.Usage // what making it has used
 	mu     sync.Mutex
 	exit   *runtime.Exit
 	since  time.Time // of the start
 	gone   bool
+}
+
+// process is the first process of a container, wherever it was made.
+type process interface {
+	// ended is closed when no process of the container is left, or nothing will be
+	// known of it any more.
+	ended() <-chan struct{}
+	// ending is how it ended. It may be asked then.
+	ending() (ending, error)
+	// signal sends a signal to it, or to all processes of the container.
+	signal(ctx context.Context, signal syscall.Signal, all bool) error
+	// cpu is the CPU time it has used, -1 where the cgroup is to be asked.
+	cpu() time.Duration
+}
+
+// ending is how a process ended: code is 128+signal after a signal.
+type ending struct {
+	code     int
+	signal   syscall.Signal // 0 when it exited by itself
+	finished time.Time
 }
 
 // Create makes a container ready to start.
@@ -51,6 +75,9 @@ func (r *Runtime) create(ctx context.Context, s runtime.Spec) (_ *container, err
 	if err := check(s); err != nil {
 		return nil, err
 	}
+	if s.Devices != nil && (r.daemon != nil || r.jail != nil) {
+		return nil, fmt.Errorf("giving it %s: devices are given to containers of the containerd inside plumb only", strings.Join(s.Devices.Names, ", "))
+	}
 	img, err := r.images.get(ctx, digest.Digest(s.Image))
 	if err != nil {
 		return nil, err
@@ -59,8 +86,8 @@ func (r *Runtime) create(ctx context.Context, s runtime.Spec) (_ *container, err
 	if err != nil {
 		return nil, err
 	}
-	uid, gid := int(r.opts.BaseID)+f.user.Uid, int(r.opts.BaseID)+f.user.Gid
-	if err := claimMounts(s.Mounts, uid, gid); err != nil {
+	uid, gid := r.idsOutside(f)
+	if err := errors.Join(claimMounts(s.Mounts, uid, gid), claimStreams(s.Streams, uid, gid)); err != nil {
 		return nil, err
 	}
 	c := &container{r: r, id: s.ID, img: img, bare: s.Bare, note: f.note}
@@ -72,17 +99,26 @@ func (r *Runtime) create(ctx context.Context, s runtime.Spec) (_ *container, err
 			err = errors.Join(err, c.discard(context.WithoutCancel(ctx)))
 		}
 	}()
-	if c.log, err = newLogPipe(s.Log, uid, gid); err != nil {
+	switch {
+	case r.daemon != nil:
+		err = r.daemon.make(inNamespace(ctx), c, s, f)
+	case r.jail != nil:
+		err = r.jail.make(c, s, f)
+	default:
+		err = c.make(inNamespace(ctx), s, f)
+	}
+	if err != nil {
 		return nil, err
 	}
-	if err := c.keepSecrets(&s, uid, gid); err != nil {
-		return nil, err
+	if r.jail == nil { // there it begins with nothing
+		c.before = c.counted()
 	}
-	if err := c.make(inNamespace(ctx), s, f); err != nil {
-		return nil, err
-	}
-	c.before = c.counted()
 	return c, nil
+}
+
+// idsOutside are those that the container's user has on the machine.
+func (r *Runtime) idsOutside(f furnished) (uid, gid int) {
+	return int(r.opts.BaseID) + f.user.Uid, int(r.opts.BaseID) + f.user.Gid
 }
 
 // furnish answers what the container stands on.
@@ -118,6 +154,20 @@ func (r *Runtime) leave(c *container) {
 
 // make asks containerd for the container and its task.
 func (c *container) make(ctx context.Context, s runtime.Spec, f furnished) error {
+	uid, gid := c.r.idsOutside(f)
+	var err error
+	if c.log, err = newLogPipe(s.Log, uid, gid); err != nil {
+		return err
+	}
+	if err := claimStreams(s.Streams, uid, gid); err != nil {
+		return err
+	}
+	if err := c.keepSecrets(&s, uid, gid); err != nil {
+		return err
+	}
+	if err := c.giveDevices(s, uid, gid); err != nil {
+		return err
+	}
 	defer c.r.warm.hold()()
 	rootfs, err := c.r.rootfs.overlay(c.id, f.layers, s.Bare)
 	if err != nil {
@@ -129,13 +179,13 @@ func (c *container) make(ctx context.Context, s runtime.Spec, f furnished) error
 	}
 	if _, err := c.r.server.client.ContainerService().Create(ctx, containers.Container{
 		ID:      c.id,
-		Image:   recordName(c.img.digest),
+		Image:   c.r.images.recordName(c.img.digest),
 		Runtime: containers.RuntimeInfo{Name: "plumb.libcontainer"},
 		Spec:    &types.Any{TypeUrl: "types.containerd.io/opencontainers/runtime-spec/1/Spec", Value: spec},
 	}); err != nil {
 		return err
 	}
-	c.r.server.plugin.hand(c.id, taskFiles{output: c.log.write, extra: []*os.File{c.r.shim.exe, c.r.shim.filter}})
+	c.r.server.plugin.hand(c.id, c.files(s.Streams))
 	_, err = c.r.server.client.TaskService().Create(ctx, &tasks.CreateTaskRequest{
 		ContainerID: c.id,
 		Rootfs:      mount.ToProto([]mount.Mount{rootfs}),
@@ -143,8 +193,25 @@ func (c *container) make(ctx context.Context, s runtime.Spec, f furnished) error
 	if err != nil {
 		return errgrpc.ToNative(err)
 	}
-	c.task, err = c.r.server.plugin.find(c.id)
-	return errors.Join(err, c.log.handedOver())
+	t, err := c.r.server.plugin.find(c.id)
+	if err != nil {
+		return err
+	}
+	c.task = t
+	return c.log.handedOver()
+}
+
+// files are what the container begins with. Of a terminal's nothing is read before the
+// container has it.
+func (c *container) files(s runtime.Streams) taskFiles {
+	f := taskFiles{streams: s.Files, extra: []*os.File{c.r.shim.exe, c.r.shim.filter}, pids: c.r.cgroups.pids}
+	if f.streams[1] == nil {
+		f.streams = [3]*os.File{nil, c.log.write, c.log.write}
+	}
+	if s.Console != nil {
+		f.extra = append(f.extra, s.Console)
+	}
+	return f
 }
 
 // Note implements runtime.Noted.
@@ -156,7 +223,15 @@ func (c *container) Start(ctx context.Context) error {
 	c.mu.Lock()
 	c.since = time.Now()
 	c.mu.Unlock()
-	_, err := c.r.server.client.TaskService().Start(inNamespace(ctx), &tasks.StartRequest{ContainerID: c.id})
+	var err error
+	switch t, jailed := c.task.(*inmate); {
+	case c.r.daemon != nil:
+		err = c.r.daemon.start(inNamespace(ctx), c.id)
+	case jailed:
+		err = t.tell(order{})
+	default:
+		_, err = c.r.server.client.TaskService().Start(inNamespace(ctx), &tasks.StartRequest{ContainerID: c.id})
+	}
 	if err != nil {
 		return fmt.Errorf("starting container %q: %w", c.id, errgrpc.ToNative(err))
 	}
@@ -165,11 +240,14 @@ func (c *container) Start(ctx context.Context) error {
 
 // Wait returns when no process is left and all of the log is written.
 func (c *container) Wait(ctx context.Context) (runtime.Exit, error) {
-	for _, done := range []chan struct{}{c.task.done, c.log.done} {
+	for _, done := range []<-chan struct{}{c.task.ended(), c.log.done} {
 		select {
 		case <-done:
 		case <-ctx.Done():
 			return runtime.Exit{}, ctx.Err()
+		}
+		if _, err := c.task.ending(); err != nil { // then nobody knows when the log ends
+			return runtime.Exit{}, fmt.Errorf("waiting for container %q: %w", c.id, err)
 		}
 	}
 	c.mu.Lock()
@@ -186,18 +264,16 @@ func (c *container) Wait(ctx context.Context) (runtime.Exit, error) {
 
 // readExit asks the cgroup, which is there until Delete.
 func (c *container) readExit() (runtime.Exit, error) {
-	kills, err := c.r.cgroups.oomKills(c.id)
-	exit := runtime.Exit{
-		Code:     exitCode(c.task.status),
+	end, err := c.task.ending()
+	kills, kerr := c.r.cgroups.oomKills(c.id)
+	return runtime.Exit{
+		Code:     end.code,
+		Signal:   int(end.signal),
 		OOM:      kills > 0,
 		Started:  c.since,
-		Finished: c.task.finished,
+		Finished: end.finished,
 		Usage:    c.used(),
-	}
-	if c.task.status.Signaled() {
-		exit.Signal = int(c.task.status.Signal())
-	}
-	return exit, err
+	}, errors.Join(err, kerr)
 }
 
 // used leaves out what making the container has used.
@@ -215,6 +291,9 @@ func (c *container) used() runtime.Usage {
 // kernel counts for a process and those that it has waited for.
 func (c *container) counted() runtime.Usage {
 	u := c.r.cgroups.usage(c.id)
+	if t, ok := c.task.(*inmate); ok {
+		return t.usage()
+	}
 	if u.CPU < 0 {
 		u.CPU = c.task.cpu()
 	}
@@ -241,22 +320,8 @@ func (c *container) Usage(context.Context) (runtime.Usage, error) {
 // Kill signals the first process, or all. Signals to what is gone already are
 // no error.
 func (c *container) Kill(ctx context.Context, signal int, all bool) error {
-	pids := []int{c.task.pid}
-	if all && signal != int(syscall.SIGKILL) {
-		var err error
-		if pids, err = c.r.cgroups.pids(c.id, c.task.pid); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("signalling container %q: %w", c.id, err)
-		}
-	}
-	select {
-	case <-c.task.done:
-		return nil
-	default:
-	}
-	for _, pid := range pids {
-		if err := syscall.Kill(pid, syscall.Signal(signal)); err != nil && err != syscall.ESRCH {
-			return fmt.Errorf("signalling container %q: %w", c.id, err)
-		}
+	if err := c.task.signal(ctx, syscall.Signal(signal), all); err != nil {
+		return fmt.Errorf("signalling container %q: %w", c.id, err)
 	}
 	return nil
 }
@@ -277,20 +342,36 @@ func (c *container) Delete(ctx context.Context) error {
 
 // discard removes whatever there is of the container, all of it or a part.
 func (c *container) discard(ctx context.Context) error {
-	ctx = inNamespace(ctx)
+	if err := c.release(inNamespace(ctx)); err != nil {
+		return err
+	}
+	var errs []error
+	if c.log != nil {
+		errs = append(errs, c.log.close())
+	}
+	errs = append(errs, c.dropSecrets(), c.dropDevices(), c.r.trash.put(c.r.rootfs.scratchOf(c.id)))
+	c.r.leave(c)
+	return errors.Join(errs...)
+}
+
+// release ends the container and takes it from containerd.
+func (c *container) release(ctx context.Context) error {
+	if c.r.daemon != nil {
+		return c.r.daemon.release(ctx, c)
+	}
+	if t, ok := c.task.(*inmate); ok {
+		return t.release()
+	}
+	if c.r.jail != nil {
+		return nil
+	}
 	if c.task != nil {
 		if err := c.end(ctx); err != nil {
 			return err
 		}
 	}
 	c.r.server.plugin.take(c.id)
-	errs := []error{ignoreNotFound(c.r.server.client.ContainerService().Delete(ctx, c.id))}
-	if c.log != nil {
-		errs = append(errs, c.log.close())
-	}
-	errs = append(errs, c.dropSecrets(), c.r.trash.put(c.r.rootfs.scratchOf(c.id)))
-	c.r.leave(c)
-	return errors.Join(errs...)
+	return ignoreNotFound(c.r.server.client.ContainerService().Delete(ctx, c.id))
 }
 
 // end kills the first process, waits for it, and deletes the task.
@@ -299,7 +380,7 @@ func (c *container) end(ctx context.Context) error {
 		return err
 	}
 	select {
-	case <-c.task.done:
+	case <-c.task.ended():
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -309,6 +390,7 @@ func (c *container) end(ctx context.Context) error {
 
 // logPipe carries stdout and stderr, in the order of writing, to a writer.
 type logPipe struct {
+	path  string // of one that has a name
 	read  *os.File
 	write *os.File
 	done  chan struct{} // closed when the last writer is gone and all is copied
@@ -327,21 +409,58 @@ func newLogPipe(to io.Writer, uid, gid int) (*logPipe, error) {
 	if err := w.Chown(uid, gid); err != nil {
 		return nil, errors.Join(fmt.Errorf("making the log's pipe: %w", err), r.Close(), w.Close())
 	}
+	// A user may have only so much in pipes: then it stays as it is.
+	_, _ = unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, pipeSize)
 	p := &logPipe{read: r, write: w, done: make(chan struct{})}
 	go p.copy(to)
 	return p, nil
 }
 
+// claimStreams makes pipes the container user's, for the same reason. Whatever else
+// the files are is somebody's already.
+func claimStreams(s runtime.Streams, uid, gid int) error {
+	for _, f := range s.Files {
+		if f == nil {
+			continue
+		}
+		info, err := f.Stat()
+		if err == nil && info.Mode()&os.ModeNamedPipe != 0 {
+			err = f.Chown(uid, gid)
+		}
+		if err != nil {
+			return fmt.Errorf("passing on a stream: %w", err)
+		}
+	}
+	return nil
+}
+
+// A pipe of the usual size makes a stage that prints much wait at every turn, and so
+// does a small buffer behind it.
+const (
+	pipeSize   = 1 << 20
+	pipeBuffer = 128 << 10
+)
+
 // copy goes on reading when the writer fails: a full pipe would stop the stage.
 func (p *logPipe) copy(to io.Writer) {
 	defer close(p.done)
-	if _, p.fault = io.Copy(to, p.read); p.fault != nil {
-		_, _ = io.Copy(io.Discard, p.read)
+	buf := make([]byte, pipeBuffer)
+	only := struct{ io.Reader }{p.read} // else the file would choose a buffer of its own
+	if _, p.fault = io.CopyBuffer(struct{ io.Writer }{to}, only, buf); p.fault != nil {
+		_, _ = io.CopyBuffer(struct{ io.Writer }{io.Discard}, only, buf)
 	}
 }
 
 // handedOver closes this process's end, so that the container's is the last.
 func (p *logPipe) handedOver() error { return p.write.Close() }
+
+// abandon is for when nobody can say whether it will be written to.
+func (p *logPipe) abandon() error {
+	_ = p.write.Close() // as a rule it is
+	err := p.read.Close()
+	<-p.done
+	return errors.Join(err, os.Remove(p.path))
+}
 
 func (p *logPipe) err() error {
 	if p.fault != nil {
@@ -356,5 +475,9 @@ func (p *logPipe) close() error {
 		return err
 	}
 	<-p.done
-	return p.read.Close()
+	err := p.read.Close()
+	if p.path != "" {
+		err = errors.Join(err, os.Remove(p.path))
+	}
+	return err
 }

@@ -64,11 +64,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"sync"
 
 	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"plumb/engine/runtime"
@@ -93,6 +95,8 @@ const (
 type Options struct {
 	Root   string       // content, snapshots, databases, scratch layers; kept
 	State  string       // mount points and sockets of live containers; swept by New
+	Socket string       // of the daemon that makes the containers, "" for this process
+	Chroot bool         // no containers: see jail.go
 	Logger *slog.Logger // nil discards
 	BaseID uint32       // first host id that containers are mapped to, 0 for DefaultBaseID
 	IDs    uint32       // how many, 0 for DefaultIDs
@@ -100,6 +104,8 @@ type Options struct {
 
 	rootless bool // in a user namespace, which has these ids:
 	own      early.Subordinate
+	loosen   func(*specs.Spec) // set by the benchmark of what isolation costs
+	alone    bool              // set by tests: no namespace is tried without containers
 }
 
 // Runtime is containerd in this process.
@@ -108,6 +114,8 @@ type Runtime struct {
 	log     *slog.Logger
 	lock    *os.File
 	server  *server
+	daemon  *daemon // nil for containerd in this process
+	jail    *jail   // nil where there are containers
 	images  images
 	rootfs  rootfs
 	shim    *shim
@@ -130,6 +138,9 @@ var _ runtime.Runtime = (*Runtime)(nil)
 // New boots containerd on opts.Root and sweeps what an earlier owner left. The
 // error names what the machine lacks; see also Probe.
 func New(ctx context.Context, opts Options) (_ *Runtime, err error) {
+	if opts.Socket != "" && (os.Geteuid() != 0 || early.Rootless()) {
+		return nil, notRoot()
+	}
 	if os.Geteuid() != 0 {
 		return nil, errors.New("starting the container runtime: it needs root, or a user namespace (early.Enter makes one)")
 	}
@@ -145,7 +156,15 @@ func New(ctx context.Context, opts Options) (_ *Runtime, err error) {
 	if r.lock, err = lockRoot(opts.Root); err != nil {
 		return nil, err
 	}
-	if err := r.open(ctx); err != nil {
+	switch {
+	case opts.Socket != "":
+		err = r.openDaemon(ctx)
+	case opts.Chroot:
+		err = r.openJail(ctx)
+	default:
+		err = r.open(ctx)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return r, nil
@@ -153,6 +172,9 @@ func New(ctx context.Context, opts Options) (_ *Runtime, err error) {
 
 // open makes the parts, the ones that need sweeping first.
 func (r *Runtime) open(ctx context.Context) (err error) {
+	if err := checkProgram(); err != nil {
+		return err
+	}
 	if r.cgroups, err = openCgroups("plumb-"+nameOf(r.opts.Root), r.opts.rootless); err != nil {
 		return err
 	}
@@ -175,12 +197,8 @@ func (r *Runtime) open(ctx context.Context) (err error) {
 	if r.shim, err = newShim(); err != nil {
 		return err
 	}
-	for what, to := range map[int]*uint64{unix.RLIMIT_NOFILE: &r.files, unix.RLIMIT_NPROC: &r.processes} {
-		var limit unix.Rlimit
-		if err := unix.Getrlimit(what, &limit); err != nil {
-			return fmt.Errorf("reading the limits of open files and processes: %w", err)
-		}
-		*to = limit.Max
+	if err := r.readLimits(); err != nil {
+		return err
 	}
 	r.devices = filepath.Join(r.opts.State, "dev")
 	if err := makeDevices(r.devices, r.opts.rootless); err != nil {
@@ -191,6 +209,17 @@ func (r *Runtime) open(ctx context.Context) (err error) {
 	}
 	r.rootfs = newRootfs(r.opts)
 	r.images = newImages(r.server.client, &r.rootfs, r.opts)
+	return nil
+}
+
+func (r *Runtime) readLimits() error {
+	for what, to := range map[int]*uint64{unix.RLIMIT_NOFILE: &r.files, unix.RLIMIT_NPROC: &r.processes} {
+		var limit unix.Rlimit
+		if err := unix.Getrlimit(what, &limit); err != nil {
+			return fmt.Errorf("reading the limits of open files and processes: %w", err)
+		}
+		*to = limit.Max
+	}
 	return nil
 }
 
@@ -227,6 +256,9 @@ func (o Options) complete() (Options, error) {
 			return o, fmt.Errorf("starting the container runtime: %w", err)
 		}
 		o.BaseID, o.IDs = 0, min(o.IDs, early.Total(o.own.UIDs), early.Total(o.own.GIDs))
+	}
+	if o.Chroot && !o.rootless { // ids are what they are
+		o.BaseID, o.IDs = 0, math.MaxUint32
 	}
 	for _, dir := range []*string{&o.Root, &o.State} {
 		if *dir == "" {
@@ -290,16 +322,20 @@ func (r *Runtime) release() error {
 	if r.warm != nil {
 		r.warm.close()
 	}
-	if r.server != nil {
+	swept := true
+	if r.daemon != nil {
+		err := errors.Join(r.rootfs.close(), r.daemon.close())
+		errs, swept = append(errs, err), err == nil
+	} else if r.server != nil {
 		errs = append(errs, r.rootfs.close(), r.server.stop(), settleStore(r.opts.Root))
 	}
 	if r.shim != nil {
-		errs = append(errs, r.shim.close())
+		errs = append(errs, r.shim.close(), r.jail.close())
 	}
 	if r.trash != nil {
 		r.trash.close()
 	}
-	if r.cgroups != nil {
+	if r.cgroups != nil && swept {
 		errs = append(errs, r.sweep(), os.RemoveAll(r.base))
 	}
 	if r.lock != nil {

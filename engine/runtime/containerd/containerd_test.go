@@ -14,8 +14,11 @@ import (
 
 func newRuntime(tb testing.TB) *containerd.Runtime {
 	tb.Helper()
-	dir := tempDir(tb)
-	o := options(dir)
+	return newRuntimeOf(tb, options(tempDir(tb)))
+}
+
+func newRuntimeOf(tb testing.TB, o containerd.Options) *containerd.Runtime {
+	tb.Helper()
 	o.Logger = slog.New(slog.NewTextHandler(tb.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	r, err := containerd.New(context.Background(), o)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -61,6 +62,14 @@ func (i *images) makeFurniture(img *image, home string) (f furnished, err error)
 	if err := os.MkdirAll(room.layer, 0o755); err != nil {
 		return f, err
 	}
+	if room.layer, err = i.rootfs.seeOwn(room.layer); err != nil {
+		return f, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, i.rootfs.unsee([]string{room.layer}))
+		}
+	}()
 	if f.user, err = room.fill(img.config.User, home); err != nil {
 		return f, err
 	}
@@ -87,6 +96,17 @@ func (img *image) mappedLayers() []string {
 	}
 	if img.bare != nil {
 		all = append(all, img.layers...)
+	}
+	return all
+}
+
+// seenLayers are all that see was called for on account of the image.
+func (img *image) seenLayers() []string {
+	img.mu.Lock()
+	defer img.mu.Unlock()
+	all := slices.Clone(img.layers)
+	for _, f := range img.homes {
+		all = append(all, f.dir)
 	}
 	return all
 }

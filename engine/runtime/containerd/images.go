@@ -16,6 +16,7 @@ import (
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/identity"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"plumb/engine/runtime"
@@ -26,6 +27,8 @@ import (
 type images struct {
 	client    *client.Client
 	rootfs    *rootfs
+	prefix    string // of the names of records
+	disk      string // what snapshots are on
 	furnish   string
 	mu        *sync.Mutex
 	unpacking *sync.Map // layers, by the chain of those below and themselves: whose turn it is
@@ -55,6 +58,8 @@ func newImages(c *client.Client, r *rootfs, o Options) images {
 	return images{
 		client:    c,
 		rootfs:    r,
+		prefix:    "plumb/",
+		disk:      o.Root,
 		furnish:   filepath.Join(o.Root, "furnish"),
 		mu:        new(sync.Mutex),
 		unpacking: new(sync.Map),
@@ -68,7 +73,11 @@ func (r *Runtime) Prepare(ctx context.Context, src runtime.ImageSource) error {
 	if err != nil {
 		return fmt.Errorf("preparing image %q: %w", src.Manifest(), err)
 	}
-	if _, err := r.images.prepare(inNamespace(ctx), dgst, src); err != nil {
+	err = r.guarded(ctx, func(ctx context.Context) error {
+		_, err := r.images.prepare(inNamespace(ctx), dgst, src)
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("preparing image %q: %w", dgst, err)
 	}
 	if named, ok := src.(runtime.Named); ok {
@@ -138,7 +147,7 @@ func (i *images) drop(dgst digest.Digest) {
 
 // open finds the image in containerd, or imports it.
 func (i *images) open(ctx context.Context, dgst digest.Digest, src runtime.ImageSource) (*image, error) {
-	_, err := i.client.ImageService().Get(ctx, recordName(dgst))
+	_, err := i.client.ImageService().Get(ctx, i.recordName(dgst))
 	if errdefs.IsNotFound(err) && src != nil {
 		err = i.importImage(ctx, dgst, src)
 	}
@@ -150,10 +159,22 @@ func (i *images) open(ctx context.Context, dgst digest.Digest, src runtime.Image
 
 // recordName is the name of an image's record in containerd. The record is
 // written last, so it also says that the image is unpacked.
-func recordName(dgst digest.Digest) string { return "plumb/" + dgst.String() }
+func (i *images) recordName(dgst digest.Digest) string { return i.prefix + dgst.String() }
 
 // viewName is the key of the snapshot through which an image's layers are found.
-func viewName(dgst digest.Digest) string { return "plumb-" + dgst.Encoded() }
+func (i *images) viewName(dgst digest.Digest) string {
+	return strings.ReplaceAll(i.prefix, "/", "-") + dgst.Encoded()
+}
+
+// chainName is the key of the snapshot of layers on each other, "" for none. One whose
+// files have other owners than the image says is another.
+func (i *images) chainName(diffs []digest.Digest) string {
+	chain := identity.ChainID(diffs).String()
+	if chain != "" && i.rootfs.shifted {
+		chain = fmt.Sprintf("plumb-%d-%s", i.rootfs.base, chain)
+	}
+	return chain
+}
 
 // load reads what is needed of an unpacked image.
 func (i *images) load(ctx context.Context, dgst digest.Digest) (*image, error) {
@@ -161,11 +182,19 @@ func (i *images) load(ctx context.Context, dgst digest.Digest) (*image, error) {
 	if err != nil {
 		return nil, err
 	}
-	mounts, err := i.client.SnapshotService(snapshotter).Mounts(ctx, viewName(dgst))
+	mounts, err := i.client.SnapshotService(snapshotter).Mounts(ctx, i.viewName(dgst))
 	if err != nil {
 		return nil, fmt.Errorf("finding the layers: %w", err)
 	}
-	layers, err := layersOf(mounts)
+	all, err := layersOf(mounts)
+	layers := all
+	if err == nil {
+		layers, err = i.rootfs.see(layers)
+	}
+	if jail := i.rootfs.jail; err == nil && jail != nil {
+		layers = make([]string, 1)
+		layers[0], err = jail.flatOf(dgst.Encoded(), all)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -221,7 +250,7 @@ func (i *images) importImage(ctx context.Context, dgst digest.Digest, src runtim
 	if err != nil {
 		return err
 	}
-	record := ctrimages.Image{Name: recordName(dgst), Target: desc}
+	record := ctrimages.Image{Name: i.recordName(dgst), Target: desc}
 	if err := i.unpack(ctx, dgst, limitsOf(src), p); err != nil {
 		if leased {
 			return err
@@ -231,7 +260,7 @@ func (i *images) importImage(ctx context.Context, dgst digest.Digest, src runtim
 		return errors.Join(err, i.sweep(context.WithoutCancel(ctx)))
 	}
 	if !leased { // a build does it once, at its end
-		if err := syncFS(i.rootfs.root); err != nil {
+		if err := syncFS(i.disk); err != nil {
 			return err
 		}
 	}
@@ -246,6 +275,16 @@ func limitsOf(src runtime.ImageSource) runtime.Limits {
 		return l.Limits()
 	}
 	return runtime.Limits{}
+}
+
+// settle waits for the disk before a daemon is told that a snapshot is whole. Its
+// database outlives a power cut, and all stores of the machine believe it; the store of
+// the containerd inside is discarded then (store.go), and has to wait for less.
+func (i *images) settle() error {
+	if !i.rootfs.shifted {
+		return nil
+	}
+	return syncFS(i.disk)
 }
 
 // hold takes something that is there, perhaps, into the lease: whoever brought it may
@@ -279,11 +318,14 @@ func (i *images) remove(ctx context.Context, dgst digest.Digest) error {
 	}
 	i.drop(dgst)
 	if err == nil {
-		err = i.rootfs.forgetLayers(img.mappedLayers())
+		err = errors.Join(i.rootfs.forgetLayers(img.mappedLayers()), i.rootfs.unsee(img.seenLayers()))
+	}
+	if jail := i.rootfs.jail; jail != nil {
+		err = errors.Join(err, jail.forgetFlat(dgst.Encoded()))
 	}
 	return errors.Join(err,
-		ignoreNotFound(i.client.SnapshotService(snapshotter).Remove(ctx, viewName(dgst))),
-		ignoreNotFound(i.client.ImageService().Delete(ctx, recordName(dgst), ctrimages.SynchronousDelete())),
+		ignoreNotFound(i.client.SnapshotService(snapshotter).Remove(ctx, i.viewName(dgst))),
+		ignoreNotFound(i.client.ImageService().Delete(ctx, i.recordName(dgst), ctrimages.SynchronousDelete())),
 		i.unfurnish(dgst))
 }
 

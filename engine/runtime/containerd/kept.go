@@ -16,7 +16,6 @@ import (
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
-	"github.com/opencontainers/image-spec/identity"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"plumb/engine/runtime"
@@ -41,7 +40,7 @@ func (i *images) name(ctx context.Context, dgst digest.Digest, name string) erro
 	if img.names[name] {
 		return nil
 	}
-	record, err := i.client.ImageService().Get(ctx, recordName(dgst))
+	record, err := i.client.ImageService().Get(ctx, i.recordName(dgst))
 	if err != nil {
 		return err
 	}
@@ -79,7 +78,7 @@ func (r *Runtime) Images(ctx context.Context) ([]runtime.StoredImage, error) {
 	}
 	out := []runtime.StoredImage{}
 	for _, record := range records {
-		if !strings.HasPrefix(record.Name, "plumb/") {
+		if !strings.HasPrefix(record.Name, r.images.prefix) {
 			continue
 		}
 		img, err := r.images.describe(ctx, record)
@@ -108,7 +107,7 @@ func (i *images) describe(ctx context.Context, record ctrimages.Image) (runtime.
 	for n, layer := range m.Layers {
 		out.Packed += layer.Size
 		out.Layers = append(out.Layers, layer.Digest.String())
-		usage, err := i.client.SnapshotService(snapshotter).Usage(ctx, identity.ChainID(config.RootFS.DiffIDs[:n+1]).String())
+		usage, err := i.client.SnapshotService(snapshotter).Usage(ctx, i.chainName(config.RootFS.DiffIDs[:n+1]))
 		if err != nil {
 			return out, err
 		}
@@ -119,7 +118,7 @@ func (i *images) describe(ctx context.Context, record ctrimages.Image) (runtime.
 
 // Has implements runtime.Images.
 func (r *Runtime) Has(ctx context.Context, manifest string) (bool, error) {
-	_, err := r.images.client.ImageService().Get(inNamespace(ctx), recordName(digest.Digest(manifest)))
+	_, err := r.images.client.ImageService().Get(inNamespace(ctx), r.images.recordName(digest.Digest(manifest)))
 	if errdefs.IsNotFound(err) {
 		return false, nil
 	}

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -63,10 +64,21 @@ func overlayNotes() []string {
 
 // overlayAttrs begins the names of these notes.
 func overlayAttrs() string {
-	if early.Rootless() {
+	if early.Rootless() || !mayTrust() {
 		return "user.overlay."
 	}
 	return "trusted.overlay."
+}
+
+// mayTrust says whether this process may write such attributes. One that may not makes
+// no overlays either, but its layers have the notes all the same.
+var mayTrust = sync.OnceValue(func() bool { return capable(unix.CAP_SYS_ADMIN) })
+
+// capable says whether this process has a capability of the first 32.
+func capable(capability int) bool {
+	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var caps [2]unix.CapUserData
+	return unix.Capget(&head, &caps[0]) == nil && caps[0].Effective&(1<<capability) != 0
 }
 
 func isOpaque(dir string) bool {

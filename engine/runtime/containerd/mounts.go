@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -20,8 +21,12 @@ func check(s runtime.Spec) error {
 		return errors.New("its id must be of [a-z0-9-], at most 63")
 	case len(s.Args) == 0:
 		return errors.New("it has no command")
+	case slices.Contains(s.Streams.Files[:], nil) && s.Streams.Files != [3]*os.File{}, s.Streams.Console != nil && s.Streams.Files[0] != nil:
+		return errors.New("it has some streams and no others")
 	case s.Bare && (s.Network || s.Home != ""):
 		return errors.New("a bare one has no network and no home")
+	case s.Bare && s.Devices != nil:
+		return errors.New("a bare one has no devices")
 	}
 	paths := []string{s.Dir, s.Home}
 	for _, m := range s.Mounts {
@@ -114,6 +119,11 @@ func makeDevices(dir string, rootless bool) error {
 	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NOEXEC, "mode=0755,size=64k"); err != nil {
 		return fmt.Errorf("making devices: mounting %q: %w", dir, err)
 	}
+	return fillDevices(dir, rootless)
+}
+
+// fillDevices makes what is in an empty /dev.
+func fillDevices(dir string, rootless bool) error {
 	for name, dev := range map[string]uint64{
 		"null": unix.Mkdev(1, 3), "zero": unix.Mkdev(1, 5), "full": unix.Mkdev(1, 7), "random": unix.Mkdev(1, 8), "urandom": unix.Mkdev(1, 9),
 		"tty": unix.Mkdev(5, 0),
@@ -130,6 +140,10 @@ func makeDevices(dir string, rootless bool) error {
 		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
 			return fmt.Errorf("making devices: %w", err)
 		}
+	}
+	// Some runcs give a file system in memory the mode of what it is mounted on.
+	if err := unix.Chmod(filepath.Join(dir, "shm"), 0o1777); err != nil {
+		return fmt.Errorf("making devices: %w", err)
 	}
 	for name, target := range map[string]string{
 		"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2",

@@ -41,8 +41,9 @@ var _ ctrruntime.PlatformRuntime = (*taskRuntime)(nil)
 
 // taskFiles are what a task is started with.
 type taskFiles struct {
-	output *os.File   // stdout and stderr
-	extra  []*os.File // descriptors 3 and up
+	streams [3]*os.File // no input is /dev/null
+	extra   []*os.File  // descriptors 3 and up
+	pids    func(id string, first int) ([]int, error)
 }
 
 func newTaskRuntime(state, bundles string) *taskRuntime {
@@ -79,7 +80,7 @@ func (r *taskRuntime) Create(_ context.Context, id string, o ctrruntime.CreateOp
 	if !ok {
 		return nil, fmt.Errorf("task %q has no files: %w", id, errdefs.ErrFailedPrecondition)
 	}
-	t := &task{id: id, bundle: filepath.Join(r.bundles, id), done: make(chan struct{})}
+	t := &task{id: id, bundle: filepath.Join(r.bundles, id), pids: files.pids, done: make(chan struct{})}
 	rootfs := filepath.Join(t.bundle, "rootfs")
 	if err := os.MkdirAll(rootfs, 0o711); err != nil {
 		return nil, fmt.Errorf("making the root filesystem: %w", err)
@@ -156,10 +157,11 @@ type task struct {
 	container *libcontainer.Container
 	process   *libcontainer.Process
 	pid       int
-	done      chan struct{}      // closed when the process is gone
-	status    syscall.WaitStatus // valid then
-	used      time.Duration      // of CPU time, valid then
-	finished  time.Time          // valid then
+	pids      func(id string, first int) ([]int, error) // of the container, see cgroups
+	done      chan struct{}                             // closed when the process is gone
+	status    syscall.WaitStatus                        // valid then
+	used      time.Duration                             // of CPU time, valid then
+	finished  time.Time                                 // valid then
 }
 
 var _ ctrruntime.Task = (*task)(nil)
@@ -170,6 +172,12 @@ func (t *task) create(state string, spec *specs.Spec, files taskFiles) error {
 	cfg, err := convert(t.id, spec)
 	if err != nil {
 		return fmt.Errorf("reading the specification: %w", err)
+	}
+	if spec.Hooks != nil {
+		cfg.Labels = []string{"bundle=" + t.bundle} // else where this process happens to be
+		if err := t.forHooks(spec); err != nil {
+			return err
+		}
 	}
 	if t.container, err = libcontainer.Create(state, t.id, cfg); err != nil {
 		return err
@@ -219,11 +227,14 @@ func processOf(p *specs.Process, files taskFiles) *libcontainer.Process {
 		UID:        int(p.User.UID),
 		GID:        int(p.User.GID),
 		Cwd:        p.Cwd,
-		Stdout:     files.output,
-		Stderr:     files.output,
+		Stdout:     files.streams[1],
+		Stderr:     files.streams[2],
 		ExtraFiles: files.extra,
 		LogLevel:   "3", // logrus: warnings
 		Init:       true,
+	}
+	if files.streams[0] != nil { // else the interface would hold a nil
+		lp.Stdin = files.streams[0]
 	}
 	for _, l := range p.Rlimits {
 		lp.Rlimits = append(lp.Rlimits, configs.Rlimit{Type: rlimits[l.Type], Soft: l.Soft, Hard: l.Hard})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/mount"
@@ -35,8 +36,16 @@ func Probe(ctx context.Context, root string) []Finding {
 	if early.Rootless() {
 		return append(inspect(ctx, userProbes(root)), probeDelegated())
 	}
-	return inspect(ctx, rootProbes(root))
+	all := rootProbes(root)
+	if _, err := probePrivileges(); err != nil {
+		// The others would blame the kernel or the file system.
+		all = slices.DeleteFunc(all, func(p probe) bool { return slices.Contains(privileged, p.name) })
+	}
+	return inspect(ctx, all)
 }
+
+// privileged are the probes that make namespaces and mounts, or are of use only to who does.
+var privileged = []string{"program", "user namespaces", "overlay", "idmapped mounts"}
 
 // probe looks at one thing and says what it found, or what is wrong.
 type probe struct {
@@ -48,6 +57,7 @@ func userProbes(root string) []probe {
 	return []probe{
 		{"ids", "run plumb as root", probeIDs},
 		{"kernel", "use a kernel of version 5.19 or newer", probeKernel},
+		{"program", programRemedy, probeProgram},
 		{"nested namespaces", "allow them: sysctl user.max_user_namespaces=10000", probeNested},
 		{"overlay", "keep the store on a local file system, such as ext4, xfs or btrfs", func() (string, error) { return probeUserOverlay(root) }},
 		{"seccomp", "use a kernel with CONFIG_SECCOMP_FILTER", probeSeccomp},
@@ -58,7 +68,9 @@ func userProbes(root string) []probe {
 func rootProbes(root string) []probe {
 	return []probe{
 		{"root", "run plumb as root, or with sudo", probeRoot},
+		{"privileges", PrivilegesRemedy, probePrivileges},
 		{"kernel", "use a kernel of version 5.19 or newer", probeKernel},
+		{"program", programRemedy, probeProgram},
 		{"cgroups", "mount cgroups: with systemd they are, in a container ask for them", probeCgroups},
 		{"user namespaces", "allow them: sysctl user.max_user_namespaces=10000", probeUserNamespace},
 		{"overlay", "keep the store on a file system that overlayfs can use, such as ext4 or xfs", func() (string, error) { return "", overlayutils.Supported(root) }},
@@ -99,10 +111,19 @@ func existing(path string) string {
 	return path
 }
 
+// PrivilegesRemedy is for root that may make no namespaces or mounts.
+const PrivilegesRemedy = "in a container, such as a CI job's: plumb --isolation chroot run (PLUMB_ISOLATION=chroot says so for the whole job), " +
+	"or give the container what it lacks (for docker: --privileged)"
+
 func probeRoot() (string, error) {
 	if uid := os.Geteuid(); uid != 0 {
 		return "", fmt.Errorf("the user id is %d", uid)
 	}
+	return "", nil
+}
+
+// probePrivileges looks for what a container of Docker's is not given.
+func probePrivileges() (string, error) {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		return "", err

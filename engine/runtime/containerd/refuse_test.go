@@ -15,7 +15,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"plumb/engine/runtime"
-	"plumb/engine/runtime/containerd"
 )
 
 func TestUnpackRefuses(t *testing.T) {
@@ -167,33 +166,6 @@ func TestEntriesFollowTheImagesLinks(t *testing.T) {
 			t.Errorf("no %s in\n%s", want, got)
 		}
 	}
-}
-
-func FuzzUnpack(f *testing.F) {
-	f.Add(tarball(f, []member{dir("usr/bin/", 0o755), link(tar.TypeSymlink, "bin", "usr/bin"), file("bin/x", "x", 0o755)}))
-	f.Add(tarball(f, []member{link(tar.TypeSymlink, "l", "../../../../tmp"), file("l/plumb-fuzz-escaped", "x", 0o755)}))
-	f.Add(tarball(f, []member{link(tar.TypeLink, "l", "../../../../etc/passwd"), file(".wh.x", "", 0o644)}))
-	root := f.TempDir()
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		dir, err := os.MkdirTemp(root, "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer os.RemoveAll(dir)
-		layerDir := filepath.Join(dir, "a", "b", "layer")
-		if err := os.MkdirAll(layerDir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		_ = containerd.ApplyForTest(t.Context(), layerDir, raw) // any error will do
-		for _, d := range []string{dir, filepath.Join(dir, "a"), filepath.Join(dir, "a", "b")} {
-			if all, err := os.ReadDir(d); err != nil || len(all) != 1 {
-				t.Fatalf("%s holds %v, %v", d, all, err)
-			}
-		}
-		if _, err := os.Lstat("/tmp/plumb-fuzz-escaped"); err == nil {
-			t.Fatal("it got out")
-		}
-	})
 }
 
 // Holes take no room in a tar, and all of it in what it unpacks to.

@@ -23,13 +23,18 @@ import (
 //
 // Without root the layers carry the ids that containers have, and there is nothing
 // to map: the mounts are plain ones, for their short names.
+//
+// With a daemon the layers carry the ids of containers on the machine, since nothing
+// that is mounted here is there where containers are made: see shifted.go.
 type rootfs struct {
 	root    string // the store
 	state   string // mount points
 	scratch string // upper layers, on the disk of the store
 	base    uint32
 	ids     uint32
-	plain   bool // without root
+	plain   bool  // without root
+	shifted bool  // with a daemon
+	jail    *jail // without mounts
 
 	mu     sync.Mutex
 	userns *os.File
@@ -45,6 +50,7 @@ func newRootfs(o Options) rootfs {
 		base:    o.BaseID,
 		ids:     o.IDs,
 		plain:   o.rootless,
+		shifted: o.Socket != "",
 		mapped:  map[string]*mapped{},
 	}
 }
@@ -58,6 +64,17 @@ type mapped struct {
 // mapLayers answers the idmapped mounts of the layers, in the order given, until
 // forgetLayers is called for them.
 func (r *rootfs) mapLayers(layers []string) ([]string, error) {
+	if r.shifted {
+		return r.behind(layers)
+	}
+	if r.jail != nil {
+		return layers, nil
+	}
+	return r.mount(layers)
+}
+
+// mount mounts each of the directories, or finds that it is.
+func (r *rootfs) mount(layers []string) ([]string, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var all []string
@@ -78,7 +95,7 @@ func (r *rootfs) mapLayer(layer string) (*mapped, error) {
 		return m, nil
 	}
 	if r.userns == nil && !r.plain {
-		f, err := userNamespace(r.base, r.ids)
+		f, err := r.mappingOfMounts()
 		if err != nil {
 			return nil, fmt.Errorf("making a user namespace: %w", err)
 		}
@@ -108,6 +125,9 @@ func (r *rootfs) mountLayer(layer, path string) error {
 // forgetLayers undoes mapLayers. Overlays that stand on the mounts have clones of
 // their own; one that is made too late fails for want of the directory.
 func (r *rootfs) forgetLayers(layers []string) error {
+	if r.shifted || r.jail != nil {
+		return nil // unsee does, or there is nothing to undo
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.forget(layers)

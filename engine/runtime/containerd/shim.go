@@ -27,20 +27,25 @@ type shim struct {
 
 func newShim() (_ *shim, err error) {
 	s := &shim{}
-	code, err := seccomp.Filter(capabilities())
-	if err != nil {
-		return nil, err
-	}
-	if s.filter, err = sealed("plumb-seccomp", func(f *os.File) error {
-		_, err := f.Write(code)
-		return err
-	}); err != nil {
+	if s.filter, err = sealedFilter(); err != nil {
 		return nil, err
 	}
 	if s.exe, err = ownProgram(); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
+}
+
+// sealedFilter is the filter of stages, with changes, in memory.
+func sealedFilter(changes ...seccomp.Change) (*os.File, error) {
+	code, err := seccomp.Filter(capabilities(), changes...)
+	if err != nil {
+		return nil, err
+	}
+	return sealed("plumb-seccomp", func(f *os.File) error {
+		_, err := f.Write(code)
+		return err
+	})
 }
 
 // ownProgram opens this program so that others may execute it. Where the file

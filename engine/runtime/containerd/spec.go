@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -31,12 +32,13 @@ func (r *Runtime) ociSpec(s runtime.Spec, img *image, f furnished) *specs.Spec {
 	if hostname == "" {
 		hostname = defaultHostname
 	}
-	return &specs.Spec{
+	spec := &specs.Spec{
 		Version:  specs.Version,
 		Hostname: hostname,
 		Root:     &specs.Root{Path: "rootfs"},
 		Process:  r.process(s, img, f),
-		Mounts:   append(r.systemMounts(s), userMounts(s)...),
+		Mounts:   slices.Concat(r.systemMounts(s), deviceMounts(s.Devices), userMounts(s)),
+		Hooks:    deviceHooks(s.Devices),
 		Linux: &specs.Linux{
 			UIDMappings:   r.mapping(r.opts.own.UIDs),
 			GIDMappings:   r.mapping(r.opts.own.GIDs),
@@ -47,6 +49,10 @@ func (r *Runtime) ociSpec(s runtime.Spec, img *image, f furnished) *specs.Spec {
 			ReadonlyPaths: []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"},
 		},
 	}
+	if r.opts.loosen != nil {
+		r.opts.loosen(spec)
+	}
+	return spec
 }
 
 func (r *Runtime) process(s runtime.Spec, img *image, f furnished) *specs.Process {
@@ -65,8 +71,8 @@ func (r *Runtime) process(s runtime.Spec, img *image, f furnished) *specs.Proces
 		limits = append(limits, specs.POSIXRlimit{Type: "RLIMIT_NPROC", Soft: most, Hard: most})
 	}
 	return &specs.Process{
-		Args:            early.Shim(s.Args),
-		Env:             environment(s.Env, img.config.Env),
+		Args:            early.Shim(s.Args, s.Streams.Console != nil),
+		Env:             environment(deviceEnv(s), img.config.Env),
 		Cwd:             dirOf(s),
 		User:            u,
 		NoNewPrivileges: true,
@@ -85,8 +91,13 @@ func dirOf(s runtime.Spec) string {
 // environment is the stage's, then what the image says of variables that the
 // stage does not name.
 func environment(stage, image []string) []string {
-	env := slices.Clone(stage)
-	for _, v := range append(slices.Clone(image), defaultPath) {
+	return environmentOf(stage, append(slices.Clone(image), defaultPath))
+}
+
+// environmentOf adds to env what of more it does not have.
+func environmentOf(env, more []string) []string {
+	env = slices.Clone(env)
+	for _, v := range more {
 		name, _, _ := strings.Cut(v, "=")
 		if !slices.ContainsFunc(env, func(e string) bool { return strings.HasPrefix(e, name+"=") }) {
 			env = append(env, v)
@@ -125,7 +136,7 @@ func (r *Runtime) resources(s runtime.Spec) *specs.LinuxResources {
 		return nil
 	}
 	pids := r.pids(s)
-	res := &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: &pids}}
+	res := &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: &pids}, Devices: deviceRules(s.Devices)}
 	if s.Memory > 0 {
 		res.Memory = &specs.LinuxMemory{Limit: &s.Memory}
 		if r.cgroups.countsSwap() {
@@ -146,13 +157,20 @@ func (r *Runtime) pids(s runtime.Spec) int64 {
 	return s.Pids
 }
 
-func maskedPaths() []string {
-	return []string{
+// maskedPaths are what Docker hides. How hot each processor runs tells one tenant of a
+// machine what another does; the directories are found once, a machine has no more later.
+var maskedPaths = sync.OnceValue(func() []string {
+	all := []string{
 		"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
 		"/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats",
 		"/sys/devices/virtual/powercap", "/sys/firmware",
 	}
-}
+	hot, err := filepath.Glob("/sys/devices/system/cpu/cpu[0-9]*/thermal_throttle")
+	if err != nil {
+		panic(err) // the pattern is a constant
+	}
+	return append(all, hot...)
+})
 
 // systemMounts are those that every container has. Without a network namespace
 // of its own a container may not mount sysfs: it sees the machine's, read-only.
@@ -167,7 +185,7 @@ func (r *Runtime) systemMounts(s runtime.Spec) []specs.Mount {
 	}
 	all := []specs.Mount{
 		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
-		{Destination: "/dev", Type: "bind", Source: r.devices, Options: []string{"rbind", "ro", "nosuid", "noexec"}},
+		{Destination: "/dev", Type: "bind", Source: r.devicesOf(s), Options: []string{"rbind", "ro", "nosuid", "noexec"}},
 		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: pts},
 		{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", fmt.Sprintf("size=%d", shmSize(s.Memory))}},
 		{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},

@@ -224,7 +224,8 @@ func TestSecondOwner(t *testing.T) {
 // TestLeaks runs many containers, one in four not started, and looks at what is
 // left.
 func TestLeaks(t *testing.T) {
-	r, img := prepared(t)
+	dir := tempDir(t)
+	r, img := preparedOf(t, options(dir))
 	run := func(n int64) {
 		if n%4 != 0 {
 			if err := cycle(t.Context(), r, trivial(n, img)); err != nil {
@@ -243,13 +244,13 @@ func TestLeaks(t *testing.T) {
 	for n := range int64(8) {
 		run(n)
 	}
-	before := census(t)
+	before := census(t, dir)
 	for n := range int64(100) {
 		run(n)
 	}
 	var after map[string]int
 	for range 50 { // goroutines and the trash take their time
-		if after = census(t); !grew(before, after) {
+		if after = census(t, dir); !grew(before, after) {
 			return
 		}
 		time.Sleep(20 * time.Millisecond)
@@ -266,7 +267,8 @@ func grew(before, after map[string]int) bool {
 	return false
 }
 
-func census(t *testing.T) map[string]int {
+// census counts what a runtime has in this process and, of its own, on the machine.
+func census(t *testing.T, dir string) map[string]int {
 	t.Helper()
 	count := func(pattern string) int {
 		found, err := filepath.Glob(pattern)
@@ -279,16 +281,16 @@ func census(t *testing.T) map[string]int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := os.TempDir()
+	name := containerd.NameOf(dir + "/root")
 	return map[string]int{
 		"descriptors": count("/proc/self/fd/*"),
 		"goroutines":  goruntime.NumGoroutine(),
 		"mounts":      bytes.Count(mounts, []byte("\n")),
 		"processes":   count("/proc/[0-9]*"),
-		"cgroups":     count("/sys/fs/cgroup/*/plumb-*/c[0-9]*"),
-		"scratch":     count(dir + "/plumb-*/root/scratch/*"),
-		"trash":       count(dir + "/plumb-*/root/trash/*"),
-		"snapshots":   count(dir + "/plumb-*/root/io.containerd.snapshotter.v1.overlayfs/snapshots/*"),
-		"state":       count(dir+"/plumb-*/state/*/*") + count("/run/plumb-*/*"),
+		"cgroups":     count("/sys/fs/cgroup/*/plumb-" + name + "/c[0-9]*"),
+		"scratch":     count(dir + "/root/scratch/*"),
+		"trash":       count(dir + "/root/trash/*"),
+		"snapshots":   count(dir + "/root/io.containerd.snapshotter.v1.overlayfs/snapshots/*"),
+		"state":       count(dir+"/state/*/*") + count("/run/plumb-"+name+"/*"),
 	}
 }

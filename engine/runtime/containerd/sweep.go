@@ -1,6 +1,7 @@
 package containerd
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,8 @@ import (
 	"syscall"
 
 	"github.com/moby/sys/mountinfo"
+
+	"plumb/store/erase"
 )
 
 // sweep removes what an earlier owner of the root left because it was killed:
@@ -41,7 +44,7 @@ func emptyDir(dir string) error {
 		return err
 	}
 	for _, e := range entries {
-		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+		if err := erase.All(context.Background(), filepath.Join(dir, e.Name())); err != nil {
 			return err
 		}
 	}

@@ -2,7 +2,9 @@ package containerd
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"syscall"
 
 	"github.com/containerd/containerd/v2/core/runtime"
@@ -34,6 +36,40 @@ func (t *task) Kill(_ context.Context, signal uint32, _ bool) error {
 	default:
 		return t.container.Signal(syscall.Signal(signal))
 	}
+}
+
+var _ process = (*task)(nil)
+
+func (t *task) ended() <-chan struct{} { return t.done }
+
+func (t *task) ending() (ending, error) {
+	e := ending{code: exitCode(t.status), finished: t.finished}
+	if t.status.Signaled() {
+		e.signal = t.status.Signal()
+	}
+	return e, nil
+}
+
+// signal takes the first process for all where the kernel does the rest.
+func (t *task) signal(_ context.Context, signal syscall.Signal, all bool) error {
+	pids := []int{t.pid}
+	if all && signal != syscall.SIGKILL {
+		var err error
+		if pids, err = t.pids(t.id, t.pid); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	select {
+	case <-t.done:
+		return nil
+	default:
+	}
+	for _, pid := range pids {
+		if err := syscall.Kill(pid, signal); err != nil && err != syscall.ESRCH {
+			return err
+		}
+	}
+	return nil
 }
 
 // State takes a created task for a running one: nobody asks.

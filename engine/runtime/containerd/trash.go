@@ -1,12 +1,16 @@
 package containerd
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
+
+	"plumb/store/erase"
 )
 
 // trash removes directory trees behind the back of whoever threw them away: the
@@ -16,11 +20,19 @@ type trash struct {
 	log  *slog.Logger
 	next chan struct{} // something was thrown away; closed at the end
 	done chan struct{}
+
+	ctx  context.Context // of removing
+	stop context.CancelFunc
 }
+
+// trashTime is how long the end waits for what is still there: a stage may leave more
+// files than anybody wants to wait for.
+const trashTime = 5 * time.Second
 
 // newTrash also removes what an earlier owner left in dir.
 func newTrash(dir string, log *slog.Logger) *trash {
 	t := &trash{dir: dir, log: log, next: make(chan struct{}, 1), done: make(chan struct{})}
+	t.ctx, t.stop = context.WithCancel(context.Background())
 	t.next <- struct{}{}
 	go t.empty()
 	return t
@@ -60,14 +72,17 @@ func (t *trash) remove() {
 		t.log.Warn("trash cannot be read", "dir", t.dir, "error", err)
 	}
 	for _, e := range entries {
-		if err := os.RemoveAll(filepath.Join(t.dir, e.Name())); err != nil {
+		if err := erase.All(t.ctx, filepath.Join(t.dir, e.Name())); err != nil && t.ctx.Err() == nil {
 			t.log.Warn("trash cannot be removed", "path", e.Name(), "error", err)
 		}
 	}
 }
 
-// close removes the rest and waits for it.
+// close removes the rest, and leaves to the next owner what takes too long.
 func (t *trash) close() {
+	enough := time.AfterFunc(trashTime, t.stop)
 	close(t.next)
 	<-t.done
+	enough.Stop()
+	t.stop()
 }

@@ -19,7 +19,6 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
-	"github.com/opencontainers/image-spec/identity"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
@@ -56,13 +55,13 @@ func (i *images) unpack(ctx context.Context, dgst digest.Digest, limits runtime.
 	}
 	parent := ""
 	for n, layer := range m.Layers {
-		chain := identity.ChainID(config.RootFS.DiffIDs[:n+1]).String()
+		chain := i.chainName(config.RootFS.DiffIDs[:n+1])
 		if err := i.unpackLayer(ctx, layerToUnpack{layer, config.RootFS.DiffIDs[n], parent, chain, limits, p}); err != nil {
 			return fmt.Errorf("unpacking layer %d of %d (%s): %w", n+1, len(m.Layers), layer.Digest, err)
 		}
 		parent = chain
 	}
-	_, err = i.client.SnapshotService(snapshotter).View(ctx, viewName(dgst), parent,
+	_, err = i.client.SnapshotService(snapshotter).View(ctx, i.viewName(dgst), parent,
 		snapshots.WithLabels(map[string]string{"containerd.io/gc.root": "true"}))
 	if err != nil && !errdefs.IsAlreadyExists(err) {
 		return fmt.Errorf("keeping the layers: %w", err)
@@ -94,7 +93,7 @@ func (i *images) unpackLayer(ctx context.Context, l layerToUnpack) (err error) {
 	} else if !errdefs.IsNotFound(err) {
 		return err
 	}
-	key := "unpack-" + l.chain
+	key := strings.ReplaceAll(i.prefix, "/", "-") + "unpack-" + l.chain
 	// One that an earlier process began is begun anew.
 	if err := ignoreNotFound(s.Remove(ctx, key)); err != nil {
 		return err
@@ -111,6 +110,9 @@ func (i *images) unpackLayer(ctx context.Context, l layerToUnpack) (err error) {
 	if err := i.apply(ctx, mounts, l); err != nil {
 		return err
 	}
+	if err := i.settle(); err != nil {
+		return err
+	}
 	err = s.Commit(ctx, l.chain, key)
 	if errdefs.IsAlreadyExists(err) {
 		return ignoreNotFound(s.Remove(ctx, key)) // another image brought it meanwhile
@@ -119,10 +121,11 @@ func (i *images) unpackLayer(ctx context.Context, l layerToUnpack) (err error) {
 }
 
 func (i *images) apply(ctx context.Context, mounts []mount.Mount, l layerToUnpack) (err error) {
-	upper, lower, err := directories(mounts)
+	upper, lower, unsee, err := i.rootfs.writable(mounts)
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, unsee()) }()
 	ra, err := i.client.ContentStore().ReaderAt(ctx, l.desc)
 	if err != nil {
 		return err

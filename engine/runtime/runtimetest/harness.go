@@ -28,7 +28,7 @@ func (b *bench) need(t *testing.T, all ...Lack) {
 	t.Helper()
 	for _, l := range all {
 		if slices.Contains(b.lacks, l) {
-			t.Skip("this machine does not let an ordinary user have it")
+			t.Skip("this runtime does not have it, or not for this user")
 		}
 	}
 }

@@ -45,6 +45,7 @@ func (b *bench) testLimits(t *testing.T) {
 		})
 	}
 	t.Run("processes", func(t *testing.T) {
+		b.need(t, Namespaces)
 		s := b.spec(t, ToolImage(), "probe-fork 100")
 		s.Pids = 30
 		var n int
@@ -92,6 +93,7 @@ func (b *bench) testLifecycle(t *testing.T) {
 		b.kill(t, c, syscall.SIGTERM, false, 143)
 	})
 	t.Run("terminate all", func(t *testing.T) {
+		b.need(t, Alone) // where it is no first process the shell ends, too
 		c, log := b.create(t, b.spec(t, ToolImage(), "sleep 60 || true; echo went on"))
 		b.start(t, c)
 		b.kill(t, c, syscall.SIGTERM, true, 0)

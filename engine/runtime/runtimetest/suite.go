@@ -9,14 +9,18 @@ import (
 	"plumb/engine/runtime"
 )
 
-// Lack is what a machine may not let a runtime do for an ordinary user. The tests of
-// it are skipped.
+// Lack is what a runtime may not have: a machine does not let it do that for an ordinary
+// user, or there are no containers at all. The tests of it are skipped.
 type Lack int
 
 const (
-	OtherIDs Lack = iota // ids inside that are others outside; those of the process are passed on
-	ManyIDs              // more than one id
-	Limits               // of memory and CPU time, and counting them
+	OtherIDs   Lack = iota // ids inside that are others outside; those of the process are passed on
+	ManyIDs                // more than one id
+	Limits                 // of memory and CPU time, and counting them
+	Streams                // open files of the caller's; a daemon is handed none
+	Mounts                 // inputs that cannot be written to, secrets that are files
+	Namespaces             // of users, and of what else a place without containers may lack
+	Alone                  // all namespaces, and what is mounted in them: /proc, /sys
 )
 
 // Run is the conformance suite. Each test has one runtime; newRuntime is called
@@ -26,6 +30,7 @@ func Run(t *testing.T, newRuntime New, lacks ...Lack) {
 	t.Run("outputs", b.testOutputs)
 	t.Run("mounts", b.testMounts)
 	t.Run("secrets", b.testSecrets)
+	t.Run("streams", b.testStreams)
 	t.Run("isolation", b.testIsolation)
 	t.Run("limits", b.testLimits)
 	t.Run("lifecycle", b.testLifecycle)
@@ -71,8 +76,8 @@ func (b *bench) testOutputs(t *testing.T) {
 		{name: "streams by name", script: "echo one > /dev/stdout; echo two > /dev/stderr", want: "one\ntwo\n"},
 		{name: "no input", script: "cat; echo end", want: "end\n"},
 		{name: "directory", script: "pwd", change: func(s *runtime.Spec) { s.Dir = "/some/where" }, want: "/some/where\n"},
-		{name: "hostname", script: "cat /proc/sys/kernel/hostname", want: "plumb\n"},
-		{name: "hostname given", script: "cat /proc/sys/kernel/hostname", change: func(s *runtime.Spec) { s.Hostname = "other" }, want: "other\n"},
+		{name: "hostname", needs: []Lack{Alone}, script: "cat /proc/sys/kernel/hostname", want: "plumb\n"},
+		{name: "hostname given", needs: []Lack{Alone}, script: "cat /proc/sys/kernel/hostname", change: func(s *runtime.Spec) { s.Hostname = "other" }, want: "other\n"},
 		{name: "localhost", script: "grep localhost /etc/hosts | wc -l | tr -d ' '", want: "2\n"},
 		{name: "not found", change: func(s *runtime.Spec) { s.Args = []string{"no-such", "thing"} }, want: "plumb: no-such: command not found in the image\n", code: 127},
 		{name: "not found by path", change: func(s *runtime.Spec) { s.Args = []string{"/no/such"} }, want: "plumb: /no/such: No such file or directory\n", code: 127},

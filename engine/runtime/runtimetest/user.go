@@ -64,7 +64,16 @@ func (u *User) add(tb testing.TB) {
 	if _, err := user.Lookup(u.Name); err != nil { // else a killed test left it
 		shadow(tb, "useradd", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", u.Name)
 	}
-	tb.Cleanup(func() { shadow(tb, "userdel", u.Name) })
+	tb.Cleanup(func() {
+		// The last of the user's processes may just be ending.
+		for range 200 {
+			if exec.Command("userdel", u.Name).Run() == nil {
+				return
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		shadow(tb, "userdel", u.Name)
+	})
 	entry, err := user.Lookup(u.Name)
 	if err != nil {
 		tb.Fatal(err)

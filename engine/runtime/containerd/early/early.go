@@ -93,3 +93,14 @@ func Enter() error {
 	}
 	return nil
 }
+
+// steps are what the constructor says it was doing, where it takes privileges.
+var steps = []string{"entering private mount and PID namespaces", "making mounts private", "mounting /proc"}
+
+// Unprivileged says whether what the constructor of an agent told as it failed comes of
+// root that may make no namespaces or no mounts.
+func Unprivileged(told string) bool {
+	doing := slices.ContainsFunc(steps, func(step string) bool { return strings.HasPrefix(told, step) })
+	_, why, _ := strings.Cut(strings.ToLower(told), "): ")
+	return doing && (why == syscall.EPERM.Error() || why == syscall.EACCES.Error())
+}

@@ -153,3 +153,28 @@ func TestStatic(t *testing.T) {
 		}
 	}
 }
+
+// What root lacks in a container without privileges is known by what the constructor
+// says of it.
+func TestUnprivileged(t *testing.T) {
+	for told, want := range map[string]bool{
+		"entering private mount and PID namespaces (plumb doctor says what to do): Operation not permitted":                                         true,
+		"mounting /proc (in a container whose own /proc has masked parts it cannot be; plumb doctor says what to do): Operation not permitted":      true,
+		"making mounts private (plumb doctor says what to do): Permission denied":                                                                   true,
+		"entering private mount and PID namespaces (plumb doctor says what to do): No space left on device":                                         false,
+		"opening the store: open /var/lib/plumb: permission denied":                                                                                 false,
+		"mapping subordinate ids with newuidmap and newgidmap (plumb doctor says what to do); newuidmap: write to uid_map: Operation not permitted": false,
+	} {
+		if got := early.Unprivileged(told); got != want {
+			t.Errorf("%v of %q", got, told)
+		}
+		doing, _, _ := strings.Cut(told, ": ")
+		source, err := os.ReadFile("namespaces.c")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want && !strings.Contains(string(source), `plumb_die("`+doing+`")`) {
+			t.Errorf("the constructor does not say %q", doing)
+		}
+	}
+}

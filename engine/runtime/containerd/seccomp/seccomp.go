@@ -36,16 +36,77 @@ const (
 
 // Filter is the program for a process with the given capabilities, as the
 // kernel takes it: an array of struct sock_filter.
-func Filter(capabilities []string) ([]byte, error) {
+func Filter(capabilities []string, changes ...Change) ([]byte, error) {
 	p := profile.DefaultProfile(&specs.Spec{
 		Process: &specs.Process{Capabilities: &specs.LinuxCapabilities{Bounding: capabilities}},
 		Linux:   &specs.Linux{},
 	})
+	var first []netbpf.Instruction
+	for _, change := range changes {
+		if change.rules != nil {
+			p.Syscalls = change.rules(p.Syscalls)
+		}
+		if change.first != nil {
+			native, err := arch.GetInfo("")
+			if err != nil {
+				return nil, fmt.Errorf("assembling the seccomp filter: %w", err)
+			}
+			first = append(first, change.first(native)...)
+		}
+	}
 	code, err := assemble(p)
+	code = append(first, code...)
 	if err != nil {
 		return nil, fmt.Errorf("assembling the seccomp filter: %w", err)
 	}
 	return encode(code)
+}
+
+// Change makes a filter another one: other rules, or an answer before any rule is asked.
+type Change struct {
+	rules func([]specs.LinuxSyscall) []specs.LinuxSyscall
+	first func(*arch.Info) []netbpf.Instruction
+}
+
+// OnlySockets lets no socket be made but of a family.
+func OnlySockets(family uint64) Change {
+	return Change{rules: func(rules []specs.LinuxSyscall) []specs.LinuxSyscall {
+		return append(without(rules, "socket", "socketcall"), specs.LinuxSyscall{
+			Names: []string{"socket"}, Action: specs.ActAllow, Args: []specs.LinuxSeccompArg{{Index: 0, Value: family, Op: specs.OpEqualTo}},
+		})
+	}}
+}
+
+// Unsynced makes the calls that wait for a disk do nothing, and succeed. An answer without
+// an error is no error number that a rule could have.
+func Unsynced() Change {
+	return Change{first: func(native *arch.Info) []netbpf.Instruction {
+		var code []netbpf.Instruction
+		for _, name := range []string{"fsync", "fdatasync", "sync", "syncfs", "sync_file_range", "sync_file_range2"} {
+			if number, ok := native.SyscallNames[name]; ok {
+				code = append(code,
+					netbpf.JumpIf{Cond: netbpf.JumpEqual, Val: uint32(number), SkipFalse: 1},
+					netbpf.RetConstant{Val: uint32(bpf.ActionErrno)})
+			}
+		}
+		return append([]netbpf.Instruction{
+			netbpf.LoadAbsolute{Off: offArch, Size: 4},
+			netbpf.JumpIf{Cond: netbpf.JumpEqual, Val: uint32(native.ID), SkipFalse: uint8(len(code) + 1)},
+			netbpf.LoadAbsolute{Off: offNumber, Size: 4},
+		}, code...)
+	}}
+}
+
+// without leaves names out of rules.
+func without(rules []specs.LinuxSyscall, names ...string) []specs.LinuxSyscall {
+	var out []specs.LinuxSyscall
+	for _, r := range rules {
+		r.Names = slices.DeleteFunc(slices.Clone(r.Names), func(name string) bool { return slices.Contains(names, name) })
+		if len(r.Names) > 0 {
+			out = append(out, r)
+		}
+	}
+	return out
 }
 
 func assemble(p *specs.LinuxSeccomp) ([]netbpf.Instruction, error) {

@@ -33,9 +33,9 @@ const (
 )
 
 // decode reads the filter that the kernel is to get.
-func decode(t *testing.T, capabilities []string) []netbpf.Instruction {
+func decode(t *testing.T, capabilities []string, changes ...Change) []netbpf.Instruction {
 	t.Helper()
-	code, err := Filter(capabilities)
+	code, err := Filter(capabilities, changes...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,5 +222,40 @@ func BenchmarkFilter(b *testing.B) {
 		if _, err := Filter(stage); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// TestChanges runs filters that are changed for where there is no container.
+func TestChanges(t *testing.T) {
+	success := uint32(unix.SECCOMP_RET_ERRNO)
+	for _, c := range []struct {
+		name    string
+		changes []Change
+		call    string
+		args    [6]uint64
+		want    uint32
+	}{
+		{"any socket", nil, "socket", [6]uint64{unix.AF_INET}, allow},
+		{"unix socket", []Change{OnlySockets(unix.AF_UNIX)}, "socket", [6]uint64{unix.AF_UNIX}, allow},
+		{"internet socket", []Change{OnlySockets(unix.AF_UNIX)}, "socket", [6]uint64{unix.AF_INET}, eperm},
+		{"internet socket of version 6", []Change{OnlySockets(unix.AF_UNIX)}, "socket", [6]uint64{unix.AF_INET6}, eperm},
+		{"packet socket", []Change{OnlySockets(unix.AF_UNIX)}, "socket", [6]uint64{unix.AF_PACKET}, eperm},
+		{"pair", []Change{OnlySockets(unix.AF_UNIX)}, "socketpair", [6]uint64{unix.AF_UNIX}, allow},
+		{"fsync", nil, "fsync", [6]uint64{}, allow},
+		{"no fsync", []Change{Unsynced()}, "fsync", [6]uint64{}, success},
+		{"no sync", []Change{Unsynced(), OnlySockets(unix.AF_UNIX)}, "sync", [6]uint64{}, success},
+		{"write", []Change{Unsynced()}, "write", [6]uint64{}, allow},
+		{"mount", []Change{Unsynced()}, "mount", [6]uint64{}, eperm},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			native, err := arch.GetInfo("")
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := judge(t, decode(t, stage, c.changes...), call{Number: int32(native.SyscallNames[c.call]), Arch: uint32(native.ID), Args: c.args})
+			if got != c.want {
+				t.Errorf("the answer to %s is %#x, want %#x", c.call, got, c.want)
+			}
+		})
 	}
 }
