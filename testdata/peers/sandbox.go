@@ -27,8 +27,14 @@ func (b *bench) log1G(ctx context.Context) (err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	const lines = "yes '2026-11-25T19:54:49Z epoch 12 step 3400 loss 0.123456 accuracy 0.9876' | head -c 1073741824"
-	text := fmt.Sprintf("image \"tools\" { builtin = \"toolbox\" }\nstage \"loud\" {\n  image = image.tools\n  command = %q\n}\nstage \"quiet\" {\n  image = image.tools\n  command = %q\n}\n", lines, lines+" > /dev/null")
+	// One line again and again costs nothing to make; a line that is made each time is what
+	// stages print.
+	const again = "yes '2026-11-25T19:54:49Z epoch 12 step 3400 loss 0.123456 accuracy 0.9876' | head -c 1073741824"
+	const made = `awk 'BEGIN { for (i = 0; i < 4000000; i++) printf "2026-11-25T19:54:49Z epoch %d step %d loss %.6f\\n", i / 100, i, 1 / (i + 1) }'`
+	text := "image \"tools\" { builtin = \"toolbox\" }\n"
+	for name, command := range map[string]string{"loud": again, "quiet": again + " > /dev/null", "made": made, "unseen": made + " > /dev/null"} {
+		text += fmt.Sprintf("stage %q {\n  image = image.tools\n  command = %q\n}\n", name, command)
+	}
 	if err := os.WriteFile(filepath.Join(dir, "plumb.hcl"), []byte(text), 0o644); err != nil {
 		return err
 	}
@@ -46,13 +52,14 @@ func (b *bench) log1G(ctx context.Context) (err error) {
 		}}
 	}
 	b.say("a gigabyte of log, %d rounds", b.long)
-	times, err := interleave(ctx, b.long, []contender{turn("loud", true), turn("quiet", false)})
+	times, err := interleave(ctx, b.long, []contender{turn("loud", true), turn("quiet", false), turn("made", false), turn("unseen", false)})
 	if err != nil {
 		return err
 	}
 	times["/dev/null"] = times["quiet"]
 	b.table.times("a stage that prints 1 GiB, start to exit", times["loud"], times, "/dev/null").below("/dev/null", 1.3)
 	b.table.times("the same until its result is recorded", own, times, "/dev/null")
+	b.table.times("4 million lines that are made one by one, start to exit", times["made"], map[string]series{"/dev/null": times["unseen"]}, "/dev/null").below("/dev/null", 1.3)
 	s, err := b.plumb.status(ctx)
 	if err != nil {
 		return err

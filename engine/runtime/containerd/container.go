@@ -402,10 +402,12 @@ func newLogPipe(to io.Writer, uid, gid int) (*logPipe, error) {
 	if to == nil {
 		to = io.Discard
 	}
-	r, w, err := os.Pipe()
-	if err != nil {
+	// Reading waits in the kernel: a pipe that Go's poller watches wakes it at each line.
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("making the log's pipe: %w", err)
 	}
+	r, w := os.NewFile(uintptr(fds[0]), "log"), os.NewFile(uintptr(fds[1]), "log")
 	if err := w.Chown(uid, gid); err != nil {
 		return nil, errors.Join(fmt.Errorf("making the log's pipe: %w", err), r.Close(), w.Close())
 	}
@@ -445,10 +447,42 @@ const (
 func (p *logPipe) copy(to io.Writer) {
 	defer close(p.done)
 	buf := make([]byte, pipeBuffer)
-	only := struct{ io.Reader }{p.read} // else the file would choose a buffer of its own
-	if _, p.fault = io.CopyBuffer(struct{ io.Writer }{to}, only, buf); p.fault != nil {
-		_, _ = io.CopyBuffer(struct{ io.Writer }{io.Discard}, only, buf)
+	from := &gathering{f: p.read}
+	if _, p.fault = io.CopyBuffer(struct{ io.Writer }{to}, from, buf); p.fault != nil {
+		_, _ = io.CopyBuffer(struct{ io.Writer }{io.Discard}, from, buf)
 	}
+}
+
+// gathering reads a pipe in larger pieces than they are written in, when they come fast:
+// a program that writes each line by itself would else have each one looked at, kept and
+// told by itself, which costs more than to make it. Who writes seldom is read at once.
+type gathering struct {
+	f     *os.File
+	last  time.Time // when the previous piece was read
+	small int       // pieces in a row that were small and came fast
+	more  bool      // the previous piece was as large as could be: there is more already
+}
+
+const (
+	smallPiece = 16 << 10
+	fastPieces = 32
+	gatherTime = 4 * time.Millisecond // in which a fast writer fills half of the pipe
+)
+
+func (g *gathering) Read(b []byte) (int, error) {
+	if g.small >= fastPieces && !g.more {
+		time.Sleep(gatherTime)
+	}
+	n, err := g.f.Read(b)
+	now := time.Now()
+	switch {
+	case now.Sub(g.last) > 4*gatherTime:
+		g.small = 0
+	case g.small < fastPieces && n < smallPiece:
+		g.small++
+	}
+	g.last, g.more = now, n == len(b)
+	return n, err
 }
 
 // handedOver closes this process's end, so that the container's is the last.
