@@ -282,19 +282,15 @@ func (t *inmate) described(s runtime.Spec, f furnished) jailed {
 	if new == "" {
 		new = "-"
 	}
-	groups := "-"
-	if t.j.signed {
-		var all []string
-		for _, g := range f.user.Sgids {
-			all = append(all, strconv.Itoa(g))
-		}
-		groups = strings.Join(all, ",")
+	var groups []string
+	for _, g := range f.user.Sgids {
+		groups = append(groups, strconv.Itoa(g))
 	}
 	host := s.Hostname
 	if host == "" {
 		host = defaultHostname
 	}
-	args := []string{new, t.root, dirOf(s), strconv.Itoa(f.user.Uid), strconv.Itoa(f.user.Gid), groups, fmt.Sprintf("%x", capabilityMask()), host}
+	args := []string{new, t.root, dirOf(s), strconv.Itoa(f.user.Uid), strconv.Itoa(f.user.Gid), strings.Join(groups, ","), fmt.Sprintf("%x", capabilityMask()), host}
 	return jailed{
 		Args: append(args, s.Args...), Env: environment(s.Env, t.c.img.config.Env), Flags: flags,
 		Files: min(65536, t.j.r.files), Terminal: s.Streams.Console != nil,

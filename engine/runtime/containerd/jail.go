@@ -31,23 +31,24 @@ import (
 //	network namespace, loopback only     only Unix sockets, by the seccomp filter
 //	cgroup                               nothing: no limits, no count of memory
 //	/proc, /sys, masked                  none
+//	secrets in memory                    files on the disk, gone when the stage has ended
 //	user namespace                       none: root is root of where plumb runs, with the few
 //	                                     capabilities of a container, and no new privileges
 //
 // A namespace that can be had all the same is used; what is wanting is said once in each
 // run (Note), is in the documentation, and the word for it is in every key.
 //
-// What is copied costs time: 60 MB, as the toolbox has, about 30 ms, 300 MB in 13,000
-// files half a second.
+// What is copied costs as much time as cp -a takes, which was measured beside it: 0.1 s for
+// the toolbox, 20 s for 950 MB in 36,000 files on a slow ext4. Hard links were rejected:
+// root writes through them. Overlays need a mount.
 type jail struct {
-	r      *Runtime
-	flags  uintptr  // namespaces that there are
-	unix   *os.File // the filter that allows Unix sockets alone, nil where there is a network namespace
-	quick  *os.File // the filter of images that are being made: nothing waits for the disk
-	wants  string   // what is missing, in words
-	noted  string
-	flat   string // root file systems of images
-	signed bool   // groups can be set
+	r     *Runtime
+	flags uintptr  // namespaces that there are
+	unix  *os.File // the filter that allows Unix sockets alone, nil where there is a network namespace
+	quick *os.File // the filter of images that are being made: nothing waits for the disk
+	wants string   // what is missing, in words
+	noted string   // what containers have to tell
+	flat  string   // root file systems of images
 }
 
 // openJail makes the parts of a runtime without containers.
@@ -63,7 +64,7 @@ func (r *Runtime) openJail(ctx context.Context) (err error) {
 		return err
 	}
 	r.trash = newTrash(filepath.Join(r.opts.Root, "trash"), r.log)
-	j := &jail{r: r, flat: filepath.Join(r.opts.Root, "flat"), signed: mayGroup()}
+	j := &jail{r: r, flat: filepath.Join(r.opts.Root, "flat")}
 	for _, stale := range []string{"scratch", "furnish", filepath.Join("flat", "new")} {
 		if err := r.trash.put(filepath.Join(r.opts.Root, stale)); err != nil {
 			return err
@@ -101,12 +102,6 @@ func mayChroot() error {
 		return errors.New("changing the root directory (chroot) is not allowed here; give the container the capability SYS_CHROOT, which docker run gives unless it is told not to")
 	}
 	return nil
-}
-
-// mayGroup says whether a process may have other groups: not in a user namespace of one id.
-func mayGroup() bool {
-	b, err := os.ReadFile("/proc/self/setgroups")
-	return err != nil || strings.TrimSpace(string(b)) != "deny"
 }
 
 // onThread runs f on a thread of its own, which is not used afterwards.

@@ -4,9 +4,8 @@
 // namespaces there may be.
 //
 // args: the filter's descriptor; what to do in the namespaces that are new, letters of
-// "plu"; the root directory; the working directory; user and group; further groups,
-// with commas, or "-" where they cannot be set; the capabilities of root, as a
-// hexadecimal mask; the host name; and the command.
+// "plu"; the root directory; the working directory; user and group; further groups, with
+// commas; the capabilities of root, as a hexadecimal mask; the host name; the command.
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -66,11 +65,9 @@ static void become(unsigned uid, unsigned gid, char *groups, unsigned long long 
 		{.effective = mask, .permitted = mask},
 		{.effective = mask >> 32, .permitted = mask >> 32},
 	};
-	if (strcmp(groups, "-")) {
-		for (char *g = strtok(groups, ","); g && n < MOST_GROUPS; g = strtok(NULL, ","))
-			all[n++] = strtoul(g, NULL, 10);
-		must(setgroups(n, all), "setting the groups");
-	}
+	for (char *g = strtok(groups, ","); g && n < MOST_GROUPS; g = strtok(NULL, ","))
+		all[n++] = strtoul(g, NULL, 10);
+	must(setgroups(n, all), "setting the groups");
 	// What cannot be dropped here is not to be had again either: no program gives new
 	// privileges.
 	for (int cap = 0; cap < 64; cap++)
