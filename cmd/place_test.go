@@ -14,18 +14,13 @@ import (
 	"plumb/engine/runtime/runtimetest"
 )
 
-// chrootIsThere says whether this plumb has --isolation chroot. FLIP IT when it has, and
-// then drop it: until then stages do not run in the container of a job.
-const chrootIsThere = true
-
 // place is somewhere that plumb has to run stages.
 type place struct {
-	name       string
-	site       func(t *testing.T, name string) *site // name is for what the machine knows it by
-	isolation  string
-	oneID      bool  // everything in an image is root's, and no image is made of packages
-	lacksShell bool  // plumb shell says that it is not to be had
-	wine       often // when the wine example is run there
+	name      string
+	site      func(t *testing.T, name string) *site // name is for what the machine knows it by
+	isolation string
+	oneID     bool  // everything in an image is root's, and no image is made of packages
+	wine      often // when the wine example is run there
 }
 
 // often is when something is done that takes minutes on a busy machine.
@@ -47,9 +42,6 @@ var places = []place{
 		return newUserSite(t, runtimetest.NewUser(t, "", false))
 	}},
 	{name: "a container without privileges", isolation: engine.IsolationChroot, wine: onRequest, site: func(t *testing.T, _ string) *site {
-		if !chrootIsThere {
-			t.Skip("this plumb has no --isolation chroot")
-		}
 		s := newJobSite(t, runtimetest.JobOptions{})
 		s.env = append(s.env, "PLUMB_ISOLATION="+engine.IsolationChroot)
 		return s
@@ -60,7 +52,7 @@ var places = []place{
 		}
 		return newJobSite(t, runtimetest.JobOptions{Privileged: true})
 	}},
-	{name: "the containerd of the machine", isolation: engine.IsolationContainer, lacksShell: true, site: func(t *testing.T, _ string) *site {
+	{name: "the containerd of the machine", isolation: engine.IsolationContainer, site: func(t *testing.T, _ string) *site {
 		d := newDaemon(t)
 		s := makeSite(t)
 		s.daemon = d
@@ -170,12 +162,10 @@ func TestJobIsToldWhatToDo(t *testing.T) {
 	s.want(0, dir, "validate")
 	s.want(0, dir, "plan").wantSays(t, "a", "never run before")
 	s.want(0, dir, "runs")
-	if chrootIsThere {
-		s.want(0, dir, "--isolation", "chroot", "run")
-		s.want(3, dir, "run").wantSays(t, "has no namespaces of its own", "hint: "+hint) // by the agent that is there
-		s.want(0, dir, "--isolation", "chroot", "run", "--expect-cached")
-		s.want(0, "", "--isolation", "chroot", "doctor").wantSays(t, "can run stages")
-	}
+	s.want(0, dir, "--isolation", "chroot", "run")
+	s.want(3, dir, "run").wantSays(t, "has no namespaces of its own", "hint: "+hint) // by the agent that is there
+	s.want(0, dir, "--isolation", "chroot", "run", "--expect-cached")
+	s.want(0, "", "--isolation", "chroot", "doctor").wantSays(t, "can run stages")
 }
 
 // TestProgramIsAMount has plumb mounted as a file, which libcontainer cannot do with.

@@ -25,21 +25,22 @@ import (
 
 // container is one created container.
 type container struct {
-	r      *Runtime
-	id     string
-	img    *image
-	bare   bool
-	note   string // see Note
-	log    *logPipe
-	secret string        // directory of its secrets, "" for none
-	dev    string        // directory of its own /dev, "" for that of all
-	copied unix.Timespec // of a jail: when all of its image was there
-	task   process
-	before runtime.Usage // what making it has used
-	mu     sync.Mutex
-	exit   *runtime.Exit
-	since  time.Time // of the start
-	gone   bool
+	r       *Runtime
+	id      string
+	img     *image
+	bare    bool
+	note    string // see Note
+	log     *logPipe
+	secret  string        // directory of its secrets, "" for none
+	streams *streamSocket // of a daemon's, nil for none
+	dev     string        // directory of its own /dev, "" for that of all
+	copied  unix.Timespec // of a jail: when all of its image was there
+	task    process
+	before  runtime.Usage // what making it has used
+	mu      sync.Mutex
+	exit    *runtime.Exit
+	since   time.Time // of the start
+	gone    bool
 }
 
 // process is the first process of a container, wherever it was made.
@@ -157,9 +158,6 @@ func (c *container) make(ctx context.Context, s runtime.Spec, f furnished) error
 	uid, gid := c.r.idsOutside(f)
 	var err error
 	if c.log, err = newLogPipe(s.Log, uid, gid); err != nil {
-		return err
-	}
-	if err := claimStreams(s.Streams, uid, gid); err != nil {
 		return err
 	}
 	if err := c.keepSecrets(&s, uid, gid); err != nil {
@@ -349,7 +347,7 @@ func (c *container) discard(ctx context.Context) error {
 	if c.log != nil {
 		errs = append(errs, c.log.close())
 	}
-	errs = append(errs, c.dropSecrets(), c.dropDevices(), c.r.trash.put(c.r.rootfs.scratchOf(c.id)))
+	errs = append(errs, c.streams.close(), c.dropSecrets(), c.dropDevices(), c.r.trash.put(c.r.rootfs.scratchOf(c.id)))
 	c.r.leave(c)
 	return errors.Join(errs...)
 }

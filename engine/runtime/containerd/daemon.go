@@ -101,6 +101,7 @@ type daemon struct {
 	store   string // what containers are labelled with
 	program string // plumb's, where a container may execute it
 	cover   string // the file of /proc that it is bound over
+	cover2  string // and another, for a socket
 	filter  []byte // for system calls
 	pipes   string // directory of the logs'
 	devices string // the /dev of all containers, "" where there can be none
@@ -156,7 +157,8 @@ func (d *daemon) prepare() (err error) {
 	if d.filter, err = seccomp.Filter(capabilities()); err != nil {
 		return err
 	}
-	if d.cover, err = coverOf(); err != nil {
+	covers, err := coversOf()
+	if d.cover, d.cover2 = covers[0], covers[1]; err != nil {
 		return err
 	}
 	if err := os.MkdirAll(d.pipes, 0o711); err != nil {
@@ -194,15 +196,20 @@ func (d *daemon) makeDevices() error {
 	return fillDevices(dir, false)
 }
 
-// coverOf finds a file in /proc that containers see and cannot read, and that a runc
+// coversOf finds two files in /proc that containers see and cannot read, and that a runc
 // lets one bind over.
-func coverOf() (string, error) {
+func coversOf() (all [2]string, err error) {
+	n := 0
 	for _, name := range []string{"/proc/slabinfo", "/proc/swaps", "/proc/diskstats"} {
-		if info, err := os.Stat(name); err == nil && info.Mode().IsRegular() {
-			return name, nil
+		if info, err := os.Stat(name); err == nil && info.Mode().IsRegular() && n < len(all) {
+			all[n] = name
+			n++
 		}
 	}
-	return "", errors.New("finding a place for plumb's program: this kernel has no /proc/slabinfo")
+	if n < len(all) {
+		return all, errors.New("finding places for plumb's program and for streams: this kernel lacks two of /proc/slabinfo, /proc/swaps and /proc/diskstats")
+	}
+	return all, nil
 }
 
 // copyProgram makes a file that can be executed and not read. A copy stays what it is

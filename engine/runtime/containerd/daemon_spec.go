@@ -11,9 +11,14 @@ import (
 
 // ociSpec is the specification of the containerd inside, but for what is handed over
 // there as open files or as mounts of this process.
-func (d *daemon) ociSpec(s runtime.Spec, img *image, f furnished, secrets *handout) *specs.Spec {
+func (d *daemon) ociSpec(s runtime.Spec, img *image, f furnished, secrets *handout, streams *streamSocket) *specs.Spec {
 	spec := d.r.ociSpec(s, img, f)
-	spec.Process.Args = early.ShimIn(d.cover, d.filter, s.Args)
+	socket := ""
+	if streams != nil {
+		socket = d.cover2
+		spec.Mounts = append(spec.Mounts, specs.Mount{Destination: socket, Type: "bind", Source: streams.path, Options: readOnlyBind()})
+	}
+	spec.Process.Args = early.ShimIn(d.cover, d.filter, socket, s.Args)
 	for i, m := range spec.Mounts {
 		switch {
 		case m.Destination == "/dev" && d.devices != "":

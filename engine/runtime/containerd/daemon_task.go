@@ -33,10 +33,6 @@ func (d *daemon) nameFor(id string) string { return d.store + "-" + id }
 
 // make asks the daemon for the container and its task.
 func (d *daemon) make(ctx context.Context, c *container, s runtime.Spec, f furnished) (err error) {
-	if s.Streams != (runtime.Streams{}) {
-		// They are open files. The same place is to be had inside, with the same isolation.
-		return fmt.Errorf("the containerd at %q cannot be given a terminal or other open files: leave --runtime out, and the containerd inside plumb makes the same place", d.socket)
-	}
 	defer d.r.warm.hold()()
 	d.callAgain()
 	if err := d.clear(ctx); err != nil {
@@ -54,7 +50,10 @@ func (d *daemon) make(ctx context.Context, c *container, s runtime.Spec, f furni
 	if err != nil {
 		return err
 	}
-	spec, err := json.Marshal(d.ociSpec(s, c.img, f, handed))
+	if c.streams, err = d.handStreams(c.id, s.Streams, uid, gid); err != nil {
+		return errors.Join(err, handed.close())
+	}
+	spec, err := json.Marshal(d.ociSpec(s, c.img, f, handed, c.streams))
 	if err == nil {
 		err = d.createTask(ctx, c, spec, rootfs, &options.Options{IoUid: uint32(uid), IoGid: uint32(gid)})
 	}

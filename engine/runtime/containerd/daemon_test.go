@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
-	"os"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -40,7 +38,7 @@ func newDaemonRuntime(tb testing.TB) *containerd.Runtime {
 
 // The same suites as of the containerd inside.
 func TestDaemonRuntime(t *testing.T) {
-	runtimetest.Run(t, func(t *testing.T) runtime.Runtime { return newDaemonRuntime(t) }, runtimetest.Streams)
+	runtimetest.Run(t, func(t *testing.T) runtime.Runtime { return newDaemonRuntime(t) })
 }
 
 func TestDaemonBuilder(t *testing.T) {
@@ -114,19 +112,5 @@ func TestDaemonShowsTheSame(t *testing.T) {
 	}
 	if diff := cmp.Diff(found[0], found[1]); diff != "" {
 		t.Errorf("inside (-) and by a daemon (+):\n%s", diff)
-	}
-}
-
-// Open files cannot be handed to a daemon, which is said before anything is made.
-func TestDaemonHasNoStreams(t *testing.T) {
-	r := newDaemonRuntime(t)
-	img := runtimetest.ToolImage().Source(t)
-	if err := r.Prepare(t.Context(), img); err != nil {
-		t.Fatal(err)
-	}
-	s := trivial(1, img)
-	s.Streams.Files = [3]*os.File{os.Stdin, os.Stdout, os.Stderr}
-	if _, err := r.Create(t.Context(), s); err == nil || !strings.Contains(err.Error(), "leave --runtime out") {
-		t.Errorf("it gives %v", err)
 	}
 }

@@ -17,7 +17,6 @@ const (
 	OtherIDs   Lack = iota // ids inside that are others outside; those of the process are passed on
 	ManyIDs                // more than one id
 	Limits                 // of memory and CPU time, and counting them
-	Streams                // open files of the caller's; a daemon is handed none
 	Mounts                 // inputs that cannot be written to, secrets that are files
 	Namespaces             // of users, and of what else a place without containers may lack
 	Alone                  // all namespaces, and what is mounted in them: /proc, /sys

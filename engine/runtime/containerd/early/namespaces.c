@@ -97,7 +97,7 @@ static void enter(const char *order) {
 __attribute__((constructor)) static void early(int argc, char **argv, char **envp) {
 	static char outer[32];
 	char **order = NULL;
-	if (argc > 3 && !strcmp(argv[1], "plumb-shim") && (!strcmp(argv[0], "/proc/self/fd/3") || (!strncmp(argv[0], "/proc/", 6) && argv[2][0] == '=')))
+	if (argc > 3 && !strcmp(argv[1], "plumb-shim") && (!strcmp(argv[0], "/proc/self/fd/3") || (!strncmp(argv[0], "/proc/", 6) && (argv[2][0] == '=' || argv[2][0] == '@'))))
 		plumb_shim(argv + 2, envp);
 	if (argc > 10 && !strcmp(argv[1], "plumb-jail"))
 		plumb_jail(argv + 2, envp);

@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "early.h"
@@ -128,13 +129,11 @@ static void search(char **args, char **envp) {
 	plumb_fail(127, args[0], "command not found in the image");
 }
 
-// load_inline takes the filter in hexadecimal digits, two for a byte. A daemon that
-// makes the container passes no files on but the usual three, of which it keeps output
-// and error apart: in one pipe they stay in the order of writing.
+// load_inline takes the filter in hexadecimal digits, two for a byte.
 static void load_inline(const char *digits) {
 	static struct sock_filter code[BPF_MAXINSNS];
 	size_t n = strlen(digits) / 2;
-	if (n > sizeof code || n % sizeof code[0] || dup2(1, 2) < 0)
+	if (n > sizeof code || n % sizeof code[0])
 		plumb_fail(126, "reading the seccomp filter", "it is none");
 	for (size_t i = 0; i < n; i++) {
 		unsigned byte;
@@ -145,9 +144,57 @@ static void load_inline(const char *digits) {
 	apply(code, n / sizeof code[0]);
 }
 
+// receive takes the standard streams from a socket, or the one through which a terminal is
+// to be sent.
+static void receive(const char *path) {
+	struct sockaddr_un to = {.sun_family = AF_UNIX};
+	char byte;
+	struct iovec io = {&byte, 1};
+	union {
+		char room[CMSG_SPACE(3 * sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct msghdr msg = {.msg_iov = &io, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof control.room};
+	int from = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), files[3];
+	snprintf(to.sun_path, sizeof to.sun_path, "%s", path);
+	if (from < 0 || connect(from, (struct sockaddr *)&to, sizeof to) || recvmsg(from, &msg, 0) != 1)
+		plumb_fail(126, "taking the streams", strerror(errno));
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+	size_t n = c ? (c->cmsg_len - CMSG_LEN(0)) / sizeof(int) : 0;
+	close(from);
+	if (n != 1 && n != 3)
+		plumb_fail(126, "taking the streams", "there are none");
+	memcpy(files, CMSG_DATA(c), n * sizeof(int));
+	if (n == 1) {
+		terminal(files[0]);
+		return;
+	}
+	for (int fd = 0; fd < 3; fd++) {
+		if (dup2(files[fd], fd) < 0)
+			plumb_fail(126, "using the streams", strerror(errno));
+		close(files[fd]);
+	}
+}
+
+// inline_shim is for a daemon that makes the container, and passes no files on but the usual
+// three: the filter comes along, behind a "=", and before that, behind a "@", the name of a
+// socket where there are streams. The daemon keeps output and error apart: in one pipe they
+// stay in the order of writing.
+static void inline_shim(char *how) {
+	char *filter = strchr(how, '=');
+	if (!filter)
+		plumb_fail(126, "reading the seccomp filter", "it is none");
+	*filter = 0;
+	if (*how == '@')
+		receive(how + 1);
+	else if (dup2(1, 2) < 0)
+		plumb_fail(126, "joining the streams", strerror(errno));
+	load_inline(filter + 1);
+}
+
 void plumb_shim(char **args, char **envp) {
-	if (args[0][0] == '=') {
-		load_inline(args[0] + 1);
+	if (args[0][0] == '=' || args[0][0] == '@') {
+		inline_shim(args[0]);
 	} else {
 		char *rest;
 		int fd = strtol(args[0], &rest, 10);

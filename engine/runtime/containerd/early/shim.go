@@ -34,7 +34,13 @@ func Shim(args []string, terminal bool) []string {
 
 // ShimIn is Shim for a container that begins with no other files than the usual three:
 // plumb's program is there under a name below /proc, and the filter comes along. What
-// the command prints goes where its standard output does, errors too.
-func ShimIn(program string, filter []byte, args []string) []string {
-	return append([]string{program, "plumb-shim", "=" + hex.EncodeToString(filter)}, args...)
+// the command prints goes where its standard output does, errors too. With the name of a
+// socket it takes the standard streams from there: who accepts sends three, or one socket
+// for a terminal as Shim has it.
+func ShimIn(program string, filter []byte, socket string, args []string) []string {
+	how := "=" + hex.EncodeToString(filter)
+	if socket != "" {
+		how = "@" + socket + how
+	}
+	return append([]string{program, "plumb-shim", how}, args...)
 }
