@@ -91,6 +91,9 @@ func (e *Engine) shell(ctx context.Context, req ShellRequest, streams runtime.St
 	if err := e.presentForShell(ctx, rt, p, tell); err != nil {
 		return nil, err
 	}
+	if res := p.stage.Resources; res.GPUs > 0 || len(res.Devices) > 0 {
+		tell(event.Event{Type: event.Warning, Message: fmt.Sprintf("stage %s asks for %s: a shell is given no devices, since they may be in use", p.stage.Name, asked(res))})
+	}
 	sb, left, err := e.shellSandbox(ctx, req, p)
 	if err != nil {
 		return nil, err

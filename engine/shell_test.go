@@ -283,3 +283,21 @@ stage "s" {
 		q.Secrets = map[string]Secret{"db": {Missing: "it is not set"}}
 	}, "write", "x", "y")
 }
+
+// TestShellHasNoDevices says so, and opens.
+func TestShellHasNoDevices(t *testing.T) {
+	r := newRig(t, `stage "s" {
+  command = ["write", "x", "y"]
+  resources { gpu = 1 }
+}`)
+	var warned string
+	req := ShellRequest{Request: Request{Project: Project{Dir: r.dir}}, Stage: "s", Args: []string{"write", "x", "y"}}
+	doc, err := r.Shell(t.Context(), req, runtime.Streams{}, func(e event.Event) {
+		if e.Type == event.Warning {
+			warned = e.Message
+		}
+	})
+	if err != nil || doc.ExitCode != 0 || !strings.Contains(warned, "stage s asks for gpu = 1: a shell is given no devices") {
+		t.Errorf("the shell: %+v, %v; it warns %q", doc, err, warned)
+	}
+}

@@ -33,6 +33,12 @@
 // need a cgroup that was delegated to the user (cgroup2.go); without one there are
 // none (cgroup0.go). With a single id everything in an image is root's.
 //
+// # Other places
+//
+// Containers can be those of the machine's own containerd (Options.Socket, daemon.go),
+// and where none can be made stages run in a directory that chroot(2) enters
+// (Options.Chroot, jail.go). Images, unpacking, completing and the filter are the same.
+//
 // # What was measured
 //
 // On two shared cores, kernel 6.18, cgroup v1; see the benchmarks for today's

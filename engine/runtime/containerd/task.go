@@ -12,8 +12,8 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// What containerd asks of a task. A stage has one process, no terminal and no
-// standard input, and is not paused; the rest says so.
+// What containerd asks of a task. A stage has one process and is not paused; its
+// streams, a terminal too, are open files that containerd never sees. The rest says so.
 
 // Start lets the command go.
 func (t *task) Start(context.Context) error { return t.container.Exec() }
@@ -97,7 +97,7 @@ func (t *task) Pids(context.Context) ([]runtime.ProcessInfo, error) {
 	return []runtime.ProcessInfo{{Pid: uint32(t.pid)}}, nil
 }
 
-// CloseIO has nothing to close: standard input is /dev/null.
+// CloseIO has nothing to close: who has the other end of standard input closes it.
 func (t *task) CloseIO(context.Context) error { return nil }
 
 // Pause is not supported.

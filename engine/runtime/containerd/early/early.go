@@ -4,7 +4,7 @@
 //
 // A Go program cannot enter a namespace for all of itself: unshare changes one
 // thread, and there are several before the first line of main. A C constructor
-// runs earlier. This one does two unrelated jobs, each asked for by the caller
+// runs earlier. This one does three unrelated jobs, each asked for by the caller
 // of the program and neither by accident:
 //
 //   - With PLUMB_NS in the environment (see Env) the process puts itself into
@@ -21,6 +21,8 @@
 //     executes the command it was given. The program is linked statically for
 //     this: inside a container there is no loader to rely on. C and not Go
 //     because the fat program would take ten milliseconds to get to main.
+//   - As the first program of a stage without a container (jail.c) it also enters the
+//     stage's root directory and gives up what a container would not have.
 //
 // Linking statically against glibc has one trap, name service switching: see
 // nss.c.
