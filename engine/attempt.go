@@ -251,6 +251,9 @@ func (r *run) attempt(ctx context.Context, i int, a *attempt, before []store.Att
 	s := r.s.planner.Stage(i)
 	segment := r.live.segment(s.Name, a.number, a.log)
 	at := store.Attempt{Started: r.e.cfg.Now().UTC(), MemoryLimit: a.memory}
+	r.noteProgress(entry{Stage: s.Name, Key: r.s.planner.Decision(i).Key, Image: r.s.images[s.Image].digest.String(), Number: a.number, Began: at.Started})
+	r.e.running.Add(1)
+	defer r.e.running.Add(-1)
 	exit, timedOut, err := r.watch(ctx, s, a)
 	at.Seconds = r.e.cfg.Now().Sub(at.Started).Seconds()
 	at.CPUSeconds, at.PeakMemory = exit.Usage.CPU.Seconds(), exit.Usage.Memory

@@ -8,7 +8,7 @@
 //	             outside.go says how that is reached, remote.go brings data, debian.go makes images
 //	             of packages, lock.go writes the lock
 //	session.go   Pipeline + digests + project ─▶ Planner: what Plan, Why and Run share
-//	run.go       Planner ─▶ sched; result.go records, summary.go tells, export.go exports
+//	run.go       Planner ─▶ sched; journal.go notes, result.go records, summary.go tells, export.go exports
 //	attempt.go   one stage: sandbox.go, watch.go, capture.go, and again by retry.go;
 //	             secrets.go says what of it nobody else may see
 //	history.go   what is recorded: Runs, Show; logs.go, why.go, get.go likewise;
@@ -23,12 +23,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	goruntime "runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"plumb/engine/runtime"
+	"plumb/engine/sched"
 	"plumb/store"
 	"plumb/store/tree"
 )
@@ -66,6 +68,8 @@ type Engine struct {
 	sweeps     atomic.Int64 // collections so far: what was in the store may be gone
 	ids        sync.Mutex
 	lastID     time.Time
+	machine    *sched.Machine // what all runs share
+	running    atomic.Int64   // attempts under way
 	overdueMu  sync.Mutex
 	overdue    []*store.Run // could not be recorded yet
 }
@@ -90,7 +94,7 @@ func Open(cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{cfg: cfg, store: st}
+	e := &Engine{cfg: cfg, store: st, machine: sched.NewMachine(sched.Limits{CPU: float64(goruntime.NumCPU()), Memory: machineMemory()})}
 	e.removing, e.endRemoval = context.WithCancel(context.Background())
 	if !cfg.ReadOnly {
 		if err := e.closeInterrupted(); err != nil {
@@ -153,22 +157,6 @@ func (e *Engine) Forget() {
 func (e *Engine) StartRuntime(ctx context.Context, at Place) error {
 	_, err := e.runtimeOf(ctx, at)
 	return err
-}
-
-// closeInterrupted marks the runs that a killed agent left as running.
-func (e *Engine) closeInterrupted() error {
-	runs, err := e.store.Runs(store.RunFilter{Status: "running"})
-	if err != nil {
-		return fmt.Errorf("looking for interrupted runs: %w", err)
-	}
-	for i := range runs {
-		runs[i].Status = "canceled"
-		runs[i].Seconds = max(0, runs[i].Seconds)
-		if err := e.store.PutRun(&runs[i]); err != nil {
-			return fmt.Errorf("closing the interrupted run %q: %w", runs[i].ID, err)
-		}
-	}
-	return nil
 }
 
 // runLetters are in the order of their bytes, so that ids sort by time.

@@ -22,6 +22,11 @@ const (
 	Wanting     ErrorKind = "secrets"  // a run is to be asked for again, with secrets: see secrets.go
 )
 
+// ErrPreempted is the cause of a context that ends because the machine takes the
+// process away: a notice of preemption, a service that is stopped. What runs then is
+// recorded as preempted and not as canceled by somebody.
+var ErrPreempted = errors.New("the agent was told to end by a signal")
+
 // Error is what the engine's methods return: a kind, what happened, and what to
 // do about it. Diagnostics are set when the pipeline is at fault.
 type Error struct {

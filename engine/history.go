@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"plumb/engine/event"
@@ -19,7 +20,21 @@ func (e *Engine) Runs(_ context.Context, req RunsRequest) (*RunsDoc, error) {
 	if runs == nil {
 		runs = []store.Run{}
 	}
+	for i := range runs {
+		if err := e.asFound(&runs[i]); err != nil {
+			return nil, err
+		}
+	}
 	return &RunsDoc{Schema: Schema, Runs: runs}, nil
+}
+
+// asFound tells of a run as the next owner of the store will record it, when its own
+// was killed: a store that is opened to read has no owner, so nothing is under way.
+func (e *Engine) asFound(r *store.Run) error {
+	if !e.cfg.ReadOnly || r.Status != statusRunning {
+		return nil
+	}
+	return interrupted(filepath.Join(e.journalDir(), string(r.ID)), r)
 }
 
 // findRun resolves what people type for a run.
@@ -64,6 +79,9 @@ func (e *Engine) Show(_ context.Context, req ShowRequest) (*ShowDoc, error) {
 	run, err := e.store.Run(head.ID)
 	if err != nil {
 		return nil, fmt.Errorf("reading run %q: %w", head.ID, err)
+	}
+	if err := e.asFound(run); err != nil {
+		return nil, err
 	}
 	doc := &ShowDoc{Schema: Schema, Run: *run, Stages: []ShownStage{}}
 	for i := range run.Stages {

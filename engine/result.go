@@ -9,6 +9,12 @@ import (
 	"plumb/store"
 )
 
+// The states of a run, and of its stages, that are asked for.
+const (
+	statusRunning  = "running"
+	statusCanceled = "canceled"
+)
+
 // statusOf is how a final state is called in records.
 var statusOf = map[sched.State]string{
 	sched.Cached: "cached", sched.Succeeded: "ran", sched.Failed: "failed", sched.Skipped: "skipped", sched.Canceled: "canceled",
@@ -19,6 +25,11 @@ func (r *run) settle(i int, st sched.State, reason string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	res := &r.results[i]
+	defer func() {
+		if st == sched.Succeeded || st == sched.Failed || st == sched.Canceled {
+			r.journal.write(entry{Stage: res.Name, Done: res})
+		}
+	}()
 	stage := r.s.planner.Stage(i)
 	res.Name, res.Status, res.Key, res.Reason = stage.Name, statusOf[st], r.s.planner.Decision(i).Key, reason
 	if st == sched.Succeeded || st == sched.Failed || st == sched.Cached {
@@ -51,9 +62,11 @@ func (r *run) begin() {
 		return
 	}
 	r.begun = true
-	if err := r.e.store.PutRun(r.runRecord("running", nil)); err != nil {
+	if err := r.e.store.PutRun(r.runRecord(statusRunning, nil)); err != nil {
 		r.e.cfg.Logger.Warn("recording that a run is under way", "run", r.id, "error", err)
+		return
 	}
+	r.journal = r.e.openJournal(r.id)
 }
 
 func (r *run) runRecord(status string, stages []store.StageResult) *store.Run {
@@ -69,21 +82,26 @@ func (r *run) runRecord(status string, stages []store.StageResult) *store.Run {
 		}
 		rec.Params = append(rec.Params, rp)
 	}
+	rec.Counts = countsOf(stages)
+	return rec
+}
+
+func countsOf(stages []store.StageResult) (c store.Counts) {
 	for i := range stages {
 		switch stages[i].Status {
 		case "ran":
-			rec.Counts.Ran++
+			c.Ran++
 		case "cached":
-			rec.Counts.Cached++
+			c.Cached++
 		case "failed":
-			rec.Counts.Failed++
+			c.Failed++
 		case "skipped":
-			rec.Counts.Skipped++
-		case "canceled":
-			rec.Counts.Canceled++
+			c.Skipped++
+		case statusCanceled:
+			c.Canceled++
 		}
 	}
-	return rec
+	return c
 }
 
 func (r *run) status(ctx context.Context, res sched.Result) string {
@@ -106,7 +124,10 @@ func (r *run) record(status string) (*store.Run, error) {
 	}
 	rec := r.runRecord(status, stages)
 	if err := r.e.putRun(rec); err != nil {
-		return nil, err
+		return nil, errors.Join(err, r.journal.keep())
+	}
+	if err := r.journal.close(); err != nil {
+		r.e.cfg.Logger.Warn("the journal of a run", "run", r.id, "error", err)
 	}
 	return rec, nil
 }

@@ -23,11 +23,9 @@ func (r *run) tryAll(ctx context.Context, i int, release func()) (attempts []sto
 	budget := newBudget(s.Retry)
 	memory := s.Resources.Memory
 	for number := 1; ; number++ {
-		a := r.takeReady(i)
-		if a == nil {
-			if a, err = r.create(ctx, i, number, memory); err != nil && ctx.Err() != nil {
-				return attempts, nil, ctx.Err()
-			}
+		a, err := r.next(ctx, i, number, memory)
+		if err != nil && ctx.Err() != nil {
+			return attempts, nil, ctx.Err()
 		}
 		var at store.Attempt
 		var fail *event.Failure
@@ -41,12 +39,13 @@ func (r *run) tryAll(ctx context.Context, i int, release func()) (attempts []sto
 			r.hide(fail)
 		}
 		attempts = append(attempts, at)
+		r.noteProgress(entry{Stage: s.Name, Attempt: &at})
 		r.emit(event.Event{Type: event.AttemptDone, Stage: s.Name, Attempt: &at, Number: number})
 		if fail == nil {
 			return attempts, rec, nil
 		}
 		wait, again := budget.next(at)
-		if ctx.Err() != nil || !again || final(err) {
+		if ctx.Err() != nil || !again || fail.Final || final(err) {
 			fail.File, fail.Line = s.Range.File, s.Range.Start.Line
 			return attempts, nil, &failedError{*fail}
 		}
@@ -57,8 +56,26 @@ func (r *run) tryAll(ctx context.Context, i int, release func()) (attempts []sto
 		if !sleep(ctx, wait) {
 			return attempts, nil, ctx.Err()
 		}
-		err = nil
 	}
+}
+
+// next gives the attempt that was made ready ahead, or makes one, when there is room on
+// the disk for what it may write.
+func (r *run) next(ctx context.Context, i, number int, memory int64) (*attempt, error) {
+	a := r.takeReady(i)
+	if err := r.e.roomToStart(ctx, func(low error) {
+		name := r.s.planner.Stage(i).Name
+		r.emit(event.Event{Type: event.Warning, Stage: name, Message: fmt.Sprintf("stage %s waits for other stages to give room back: %v", name, low)})
+	}); err != nil {
+		if a != nil {
+			r.discard(a)
+		}
+		return nil, err
+	}
+	if a != nil {
+		return a, nil
+	}
+	return r.create(ctx, i, number, memory)
 }
 
 // final says of an error before a stage began that another attempt will not mend it:

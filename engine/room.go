@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"plumb/engine/event"
 	"plumb/store"
 )
 
@@ -22,6 +23,9 @@ import (
 const (
 	reserve     = 16 << 20 // more than a memtable, its log and the table that it becomes
 	openReserve = reserve / 2
+	// startReserve is what a stage needs to begin. It is more than what one that runs
+	// needs to be recorded: when space gets low, what runs can finish.
+	startReserve = 4 * reserve
 )
 
 // privileged says whether the blocks that file systems keep for root are ours: root of
@@ -67,6 +71,44 @@ func (e *Engine) room() error {
 		return errors.Join(err, terr)
 	}
 	return roomFor(e.cfg.Dir, reserve)
+}
+
+// roomToStart requires room for a stage that begins. While others run it waits for
+// what they give back, and tells so once.
+func (e *Engine) roomToStart(ctx context.Context, tell func(error)) error {
+	const again, tries = 50 * time.Millisecond, 40 // what ended is being deleted
+	told := false
+	for alone := 0; ; {
+		err := roomFor(e.cfg.Dir, startReserve)
+		if err == nil {
+			return nil
+		}
+		if terr := e.trimFailed(func(int, *failedAttempt) bool { return true }); terr != nil {
+			return errors.Join(err, terr)
+		}
+		if e.running.Load() == 0 {
+			if alone++; alone == tries {
+				return err
+			}
+		} else if !told {
+			told = true
+			tell(err)
+		}
+		if !sleep(ctx, again) {
+			return ctx.Err()
+		}
+	}
+}
+
+// blameDisk makes a failed command the disk's failure when the disk is full: whatever
+// the command made of it, it could not write.
+func (r *run) blameDisk(f *event.Failure) {
+	err := roomFor(r.e.cfg.Dir, reserve)
+	if err == nil {
+		return
+	}
+	f.Class, f.Message, f.Final = store.ClassInfra, fmt.Sprintf("%s, and there was %v", f.Message, err), true
+	f.Hint = "make room there, for what the stage writes as well; plumb gc drops what is not needed any more"
 }
 
 // roomSoon waits a little for room: what a failed stage wrote is being deleted.

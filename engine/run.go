@@ -39,6 +39,7 @@ type run struct {
 	ready   map[int]*attempt    // prepared and not started yet
 	fails   map[int]*event.Failure
 	begun   bool            // a record with status running was written
+	journal *journal        // of what happens since
 	noted   map[string]bool // what was told of containers
 	leases  []func()
 	held    map[int][]string // devices, by stage
@@ -212,7 +213,13 @@ func (r *run) options() sched.Options {
 		l.Memory = r.req.Memory
 	}
 	l.Devices = r.s.outfit.pool
-	return sched.Options{Limits: l, KeepGoing: r.req.KeepGoing, Given: r.given}
+	return sched.Options{Limits: l, KeepGoing: r.req.KeepGoing, Given: r.given, Machine: r.e.machine, Waiting: r.waiting}
+}
+
+// waiting says why a stage that could run does not.
+func (r *run) waiting(i int) {
+	name := r.s.planner.Graph().Name(i)
+	r.emit(event.Event{Type: event.Warning, Stage: name, Message: fmt.Sprintf("stage %s waits for cores, memory or devices that another run has", name)})
 }
 
 // checkResources refuses stages that can never fit, before anything runs.

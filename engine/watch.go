@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"syscall"
@@ -70,6 +71,8 @@ func (r *run) classify(ctx context.Context, s *hcl.Stage, at *store.Attempt, exi
 	}
 	f := &event.Failure{ExitCode: exit.Code}
 	switch {
+	case errors.Is(context.Cause(ctx), ErrPreempted):
+		f.Class, f.Message = store.ClassPreempted, ErrPreempted.Error()
 	case ctx.Err() != nil:
 		f.Class, f.Message = store.ClassCanceled, "the run was canceled"
 	case err != nil:
@@ -92,6 +95,9 @@ func (r *run) classify(ctx context.Context, s *hcl.Stage, at *store.Attempt, exi
 	default:
 		at.Class = store.ClassOK
 		return nil
+	}
+	if f.Class == store.ClassExit {
+		r.blameDisk(f)
 	}
 	return f
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -45,12 +46,12 @@ type Server struct {
 
 	mu      sync.Mutex
 	active  int
-	runs    map[string]context.CancelFunc // by call id
+	runs    map[string]context.CancelCauseFunc // by call id
 	idle    *time.Timer
 	rest    *time.Timer
 	sleep   *time.Timer
 	leaving bool
-	stopped bool // what ran was canceled because the agent has to end
+	stopped error // why what ran was canceled, when the agent has to end
 	done    chan struct{}
 	once    sync.Once
 
@@ -72,7 +73,7 @@ type Options struct {
 
 // NewServer makes a server that passes calls to api.
 func NewServer(api engine.API, opts Options) *Server {
-	return &Server{api: api, opts: opts, started: time.Now(), runs: map[string]context.CancelFunc{}, done: make(chan struct{})}
+	return &Server{api: api, opts: opts, started: time.Now(), runs: map[string]context.CancelCauseFunc{}, done: make(chan struct{})}
 }
 
 // Serve listens and answers until the context ends, nothing was asked for a while,
@@ -100,8 +101,10 @@ func (s *Server) Serve(ctx context.Context, ready func()) error {
 	served := make(chan error, 1)
 	go func() { served <- h.Serve(l) }()
 	ready()
+	var cause error
 	select {
 	case <-ctx.Done():
+		cause = engine.ErrPreempted
 	case <-s.done:
 	case err := <-served:
 		return fmt.Errorf("serving %q: %w", socket, err)
@@ -109,7 +112,7 @@ func (s *Server) Serve(ctx context.Context, ready func()) error {
 	// The socket goes first: whoever comes now starts the next agent, which waits
 	// for the store's lock.
 	err = errors.Join(removeIfThere(socket), removeIfThere(pid))
-	s.cancelAll()
+	s.cancelAll(cause)
 	cancel() // also those who only read, like logs -f
 	fresh.dismiss()
 	end, stop := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
@@ -246,12 +249,13 @@ func (s *Server) expire() {
 
 func (s *Server) leave() { s.once.Do(func() { close(s.done) }) }
 
-func (s *Server) cancelAll() {
+// cancelAll ends what is under way; cause is nil when a person asked for it.
+func (s *Server) cancelAll(cause error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.leaving, s.stopped = true, true
+	s.leaving, s.stopped = true, cmp.Or(cause, errStopped)
 	for _, cancel := range s.runs {
-		cancel()
+		cancel(cause)
 	}
 }
 
@@ -338,7 +342,7 @@ func (s *Server) handleCancel(w http.ResponseWriter, r *http.Request) {
 	cancel := s.runs[call]
 	s.mu.Unlock()
 	if cancel != nil {
-		cancel()
+		cancel(nil)
 	}
 	reply(w, cancel != nil, nil)
 }
@@ -349,11 +353,11 @@ func (s *Server) handleRun(w http.ResponseWriter, r *http.Request) {
 		reply(w, nil, err)
 		return
 	}
-	ctx, cancel := context.WithCancel(r.Context())
+	ctx, cancel := context.WithCancelCause(r.Context())
 	if req.Detach {
-		ctx, cancel = context.WithCancel(context.WithoutCancel(r.Context()))
+		ctx, cancel = context.WithCancelCause(context.WithoutCancel(r.Context()))
 	}
-	defer cancel()
+	defer cancel(nil)
 	call := r.Header.Get(callHeader)
 	s.mu.Lock()
 	if s.leaving {
@@ -376,14 +380,17 @@ func (s *Server) handleRun(w http.ResponseWriter, r *http.Request) {
 	s.runDetached(ctx, req, out)
 }
 
+// errStopped says that a person asked the agent to end.
+var errStopped = errors.New("the agent was stopped")
+
 // explained tells a client that did not cancel its run who did.
 func (s *Server) explained(err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err == nil || !s.stopped || engine.AsError(err).Kind != engine.Interrupted {
+	if err == nil || s.stopped == nil || engine.AsError(err).Kind != engine.Interrupted {
 		return err
 	}
-	return &engine.Error{Kind: engine.Interrupted, Message: "the run was canceled: the agent was stopped", Hint: "run again; what was done stays done"}
+	return &engine.Error{Kind: engine.Interrupted, Message: "the run was canceled: " + s.stopped.Error(), Hint: "run again; what was done stays done"}
 }
 
 // runDetached answers as soon as the run has its id, or could not begin, and

@@ -129,14 +129,14 @@ func TestLeaveWaitsForRuns(t *testing.T) {
 
 func TestEndCancelsRuns(t *testing.T) {
 	tests := []struct {
-		name string
-		end  func(r *rig) error
+		name, want string
+		end        func(r *rig) error
 	}{
-		{"asked to leave now", func(r *rig) error {
+		{"asked to leave now", "the run was canceled: the agent was stopped", func(r *rig) error {
 			_, err := r.client.Leave(r.t.Context(), true)
 			return err
 		}},
-		{"told to end from outside", func(r *rig) error {
+		{"told to end from outside", "the run was canceled: the agent was told to end by a signal", func(r *rig) error {
 			r.stop()
 			return nil
 		}},
@@ -151,7 +151,7 @@ func TestEndCancelsRuns(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := await(t, out, "the run's end")
-			wantKind(t, got.err, engine.Interrupted, "the run was canceled: the agent was stopped")
+			wantKind(t, got.err, engine.Interrupted, tt.want)
 			if d := cmp.Diff([]event.Event{{Type: event.RunStarted, Run: "r1"}, {Type: event.RunFinished, Status: "canceled"}}, got.events); d != "" {
 				t.Errorf("events (-want +got):\n%s", d)
 			}

@@ -104,6 +104,7 @@ type Failure struct {
 	Tail     []string    `json:"tail,omitempty"`
 	File     string      `json:"file,omitempty"`
 	Line     int         `json:"line,omitempty"`
+	Final    bool        `json:"-"` // another attempt would end alike
 }
 
 // Export is one exported path of a run.

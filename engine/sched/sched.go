@@ -67,8 +67,14 @@ var ErrHit = errors.New("the result is there already")
 type Options struct {
 	Limits    Limits
 	KeepGoing bool
+	// Machine is shared with other graphs that are run at the same time; nil for one of
+	// its own.
+	Machine *Machine
 	// Given tells which devices node i has, before it is prepared; nil for no telling.
 	Given func(i int, names []string)
+	// Waiting tells once that node i, which nothing of its own graph holds up, waits for
+	// what other graphs occupy; nil for no telling.
+	Waiting func(i int)
 }
 
 // Result is how every selected node ended; the others stay Pending.
@@ -88,12 +94,12 @@ type scheduler struct {
 	queue    []int // ready and to be run, in the order of becoming ready
 	prepared map[int]chan error
 	ahead    int
-	used     Needs
-	devices  devices
-	running  int
-	busy     int // Run calls that have not returned
+	used     occupied     // by this graph's nodes
+	told     map[int]bool // that they wait for others
+	busy     int          // Run calls that have not returned
 	events   chan func()
-	stopped  bool // nothing new is started
+	wake     chan struct{} // something became free on the machine
+	stopped  bool          // nothing new is started
 	cause    int
 }
 
@@ -102,8 +108,13 @@ func Go(ctx context.Context, g *graph.Graph, selected []bool, work Work, opts Op
 	s := &scheduler{
 		g: g, work: work, opts: opts, selected: selected,
 		states: make([]State, g.Len()), errs: map[int]error{}, waiting: make([]int, g.Len()),
-		prepared: map[int]chan error{}, events: make(chan func()), cause: -1, devices: devices{pool: opts.Limits.Devices, taken: map[string]bool{}},
+		prepared: map[int]chan error{}, events: make(chan func()), cause: -1, told: map[int]bool{},
 	}
+	if s.opts.Machine == nil {
+		s.opts.Machine = NewMachine(opts.Limits)
+	}
+	s.wake = s.opts.Machine.join()
+	defer s.opts.Machine.leave(s.wake)
 	s.begin(ctx)
 	s.loop(ctx)
 	return Result{s.states, s.errs}
@@ -135,6 +146,7 @@ func (s *scheduler) loop(ctx context.Context) {
 		select {
 		case f := <-s.events:
 			f()
+		case <-s.wake:
 		case <-done:
 			done = nil
 			s.stopped = true
@@ -222,8 +234,8 @@ func (s *scheduler) dispatch(ctx context.Context) {
 	}
 	var rest []int
 	for _, i := range s.queue {
-		if s.fits(s.work.Needs(i)) {
-			s.start(ctx, i)
+		if held, ok := s.take(i); ok {
+			s.start(ctx, i, held)
 		} else {
 			rest = append(rest, i)
 		}
@@ -241,19 +253,22 @@ func (s *scheduler) dispatch(ctx context.Context) {
 	}
 }
 
-// fits keeps the sum within the limits. Nodes that need more than there is run
-// alone, or they never would.
-func (s *scheduler) fits(n Needs) bool {
-	l := s.opts.Limits
-	if s.running == 0 {
-		return true
+// take occupies what node i needs, when that is within the graph's limits and the
+// machine's. Nodes that need more than there is run alone, or they never would.
+func (s *scheduler) take(i int) (held []Device, ok bool) {
+	n, l := s.work.Needs(i), s.opts.Limits
+	if l.Jobs > 0 && s.used.nodes >= l.Jobs || !s.used.allows(n, l.CPU, l.Memory) {
+		return nil, false
 	}
-	if _, ok := s.devices.find(n); !ok {
-		return false
+	if held, ok = s.opts.Machine.take(n, l); !ok {
+		if s.used.nodes == 0 && s.opts.Waiting != nil && !s.told[i] {
+			s.told[i] = true
+			s.opts.Waiting(i)
+		}
+		return nil, false
 	}
-	return (l.Jobs == 0 || s.running < l.Jobs) &&
-		(l.CPU == 0 || s.used.CPU+n.CPU <= l.CPU+1e-9) &&
-		(l.Memory == 0 || s.used.Memory+n.Memory <= l.Memory)
+	s.used.add(n, 1)
+	return held, true
 }
 
 func (s *scheduler) prepare(ctx context.Context, i int) {
@@ -262,9 +277,8 @@ func (s *scheduler) prepare(ctx context.Context, i int) {
 	go func() { c <- s.work.Prepare(ctx, i) }()
 }
 
-func (s *scheduler) start(ctx context.Context, i int) {
+func (s *scheduler) start(ctx context.Context, i int, held []Device) {
 	n := s.work.Needs(i)
-	held := s.devices.take(n)
 	if s.opts.Given != nil && len(held) > 0 {
 		s.opts.Given(i, namesOf(held))
 	}
@@ -273,9 +287,6 @@ func (s *scheduler) start(ctx context.Context, i int) {
 	} else {
 		s.ahead--
 	}
-	s.used.CPU += n.CPU
-	s.used.Memory += n.Memory
-	s.running++
 	s.busy++
 	s.set(i, Running, -1, nil)
 	ready := s.prepared[i]
@@ -284,10 +295,8 @@ func (s *scheduler) start(ctx context.Context, i int) {
 		free := func() {
 			if !freed {
 				freed = true
-				s.used.CPU -= n.CPU
-				s.used.Memory -= n.Memory
-				s.devices.put(held)
-				s.running--
+				s.used.add(n, -1)
+				s.opts.Machine.put(n, held)
 			}
 		}
 		err := <-ready
