@@ -1,13 +1,14 @@
 package cmd
 
 import (
-	"bytes"
 	"flag"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,83 +20,137 @@ import (
 	"plumb/store"
 )
 
+// The fault suite is every test whose name begins with TestFault: things are killed,
+// filled up, raced and taken away, and afterwards nothing may be wrong, lost or left.
+//
+//	go test -run Fault ./...                   a short round of all of it
+//	go test -run Fault ./cmd ./store -faults=17   as long as in CI: 200 kills and more
+//	go test -run FaultKilled ./cmd -faults=1000 -faults.seed=1
+//
+// A seed that is not given is made up and printed.
 var (
-	faultRounds = flag.Int("fault.rounds", 12, "how often TestKilled kills something")
-	faultSeed   = flag.Uint64("fault.seed", 0, "where TestKilled begins; 0 takes one of its own and prints it")
+	faults    = flag.Int("faults", 1, "how many times longer than usual the fault tests take")
+	faultSeed = flag.Uint64("faults.seed", 0, "where chance begins in the fault tests; 0 for a number of their own, which they print")
 )
+
+// chance gives the numbers that a fault test draws, the same for the same seed.
+func chance(t *testing.T) *rand.Rand {
+	t.Helper()
+	seed := *faultSeed
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	t.Logf("-faults.seed=%d", seed)
+	return rand.New(rand.NewPCG(seed, 0))
+}
 
 // eight are stages of a few to a few hundred milliseconds, some side by side. Their
 // outputs never differ, but each round builds them all: the param is in each key.
 const eight = `
 param "round" { type = string }
 stage "a" {
+  retry {
+    exit    = 9
+    backoff = "10ms"
+  }
   command = ": ${param.round}; seq 1 2000 > out"
   outputs = { out = "out" }
 }
 stage "b" {
+  retry {
+    exit    = 9
+    backoff = "10ms"
+  }
   inputs  = [stage.a.out]
   command = ": ${param.round}; sleep 0.2; mkdir tree; cp out tree/one; wc -l out > tree/two"
   outputs = { tree = "tree/" }
 }
 stage "c" {
+  retry {
+    exit    = 9
+    backoff = "10ms"
+  }
   inputs  = { from = stage.a.out }
   command = ": ${param.round}; sleep 0.05; sha256sum out > sum"
   outputs = { sum = "sum" }
 }
 stage "d" {
+  retry {
+    exit    = 9
+    backoff = "10ms"
+  }
   inputs  = [stage.a.out]
   command = ": ${param.round}; dd of=big bs=1024 count=3000; echo said"
   outputs = { big = "big" }
 }
 stage "e" {
+  retry {
+    exit    = 9
+    backoff = "10ms"
+  }
   inputs  = [stage.b.tree, stage.c.sum]
   command = ": ${param.round}; cat sum tree/two > both"
   outputs = { both = "both" }
 }
 stage "f" {
+  retry {
+    exit    = 9
+    backoff = "10ms"
+  }
   inputs  = [stage.d.big]
   command = ": ${param.round}; sleep 0.1; sha256sum big > digest; echo said"
   outputs = { digest = "digest" }
 }
 stage "g" {
+  retry {
+    exit    = 9
+    backoff = "10ms"
+  }
   inputs  = [stage.e.both]
   command = ": ${param.round}; cp both last"
   outputs = { last = "last" }
 }
 stage "h" {
+  retry {
+    exit    = 9
+    backoff = "10ms"
+  }
   inputs  = [stage.f.digest, stage.g.last]
   command = ": ${param.round}; cat digest last > all"
   outputs = { all = "all" }
 }
 `
 
-// TestKilled kills the client or the agent, by either of its two processes, at
-// random moments. What was killed goes on at the next run, and comes to the same.
-func TestKilled(t *testing.T) {
-	seed := *faultSeed
-	if seed == 0 {
-		seed = rand.Uint64()
+// TestFaultKilled kills the client, the agent, by either of its two processes, or a
+// process of a stage, at random moments. What was killed goes on at the next run, and
+// comes to the same.
+func TestFaultKilled(t *testing.T) {
+	const sites, rounds = 3, 4 // most of a round is waiting
+	random := chance(t)
+	for n := range sites {
+		own := rand.New(rand.NewPCG(random.Uint64(), 0))
+		t.Run(fmt.Sprint("site ", n), func(t *testing.T) { killAtRandom(t, rounds**faults, own) })
 	}
-	t.Logf("-fault.seed=%d", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
+}
+
+func killAtRandom(t *testing.T, rounds int, random *rand.Rand) {
 	s := newSite(t)
 	dir := s.project("p", eight)
 	began := time.Now()
 	want := outputs(t, s.want(0, dir, "--json", "run", "--param", "round=undisturbed"))
 	took := time.Since(began)
-	t.Logf("undisturbed: %v", took)
 	content := s.content(dir, want)
-	for round := range *faultRounds {
+	for round := range rounds {
 		s.killRound(dir, round, random, took)
 		r := s.want(0, dir, "--json", "run", "--param", fmt.Sprintf("round=%d", round))
 		if diff := cmp.Diff(want, outputs(t, r)); diff != "" {
 			t.Fatalf("round %d: outputs differ from those of an undisturbed run (-want +got):\n%s", round, diff)
 		}
-		if round%2 == 0 {
+		if round%4 == 1 {
 			s.want(0, "", "agent", "stop")
 			s.wantNothingLeft()
+			s.wantWhole()
 		}
-		s.wantWhole()
 		if t.Failed() {
 			t.Fatalf("round %d", round)
 		}
@@ -106,25 +161,29 @@ func TestKilled(t *testing.T) {
 	s.wantSoundBlobs()
 }
 
-// killRound starts a run and kills one of its processes. A client whose agent was
-// killed has to succeed all the same.
+// killRound starts a run and kills something of it. A client that was not killed itself
+// has to succeed all the same.
 func (s *site) killRound(dir string, round int, random *rand.Rand, took time.Duration) {
 	s.t.Helper()
-	victim := []string{"client", "agent", "agent's inner process"}[random.IntN(3)]
+	victim := []string{"client", "agent", "agent's inner process", "stage"}[random.IntN(4)]
 	after := time.Duration(random.Int64N(int64(took)))
-	s.t.Logf("round %d: the %s after %v", round, victim, after)
+	what := fmt.Sprintf("round %d: the %s after %v", round, victim, after)
 	p := s.start(dir, "--json", "run", "--param", fmt.Sprintf("round=%d", round))
 	time.Sleep(after)
-	if victim == "client" {
+	switch pid := s.pidFile(); {
+	case victim == "client":
 		p.signal(syscall.SIGKILL)
 		p.wait()
 		return
-	}
-	if pid := s.pidFile(); pid != 0 {
+	case victim == "stage":
+		if all := s.contained(); len(all) > 0 {
+			kill(s.t, all[random.IntN(len(all))], false)
+		}
+	case pid != 0:
 		kill(s.t, pid, victim != "agent")
 	}
 	if r := p.wait(); r.code != 0 {
-		s.t.Fatalf("round %d: the client did not go on: %v%s", round, r, s.agentLog())
+		s.t.Fatalf("%s: the client did not go on: %v%s", what, r, s.agentLog())
 	}
 }
 
@@ -240,14 +299,16 @@ func (s *site) wantSoundBlobs() {
 	if err != nil {
 		s.t.Error(err)
 	}
-	unfinished, err := os.ReadDir(filepath.Join(s.store, "tmp"))
-	if err != nil || len(unfinished) > 0 {
-		s.t.Errorf("unfinished: %v, %v", unfinished, err)
+	for _, dir := range []string{"tmp", "running"} {
+		unfinished, err := os.ReadDir(filepath.Join(s.store, dir))
+		if err != nil || len(unfinished) > 0 {
+			s.t.Errorf("unfinished in %s: %v, %v", dir, unfinished, err)
+		}
 	}
 }
 
-// TestKilledCold kills while the store, the agent and the image are being made.
-func TestKilledCold(t *testing.T) {
+// TestFaultKilledCold kills while the store, the agent and the image are being made.
+func TestFaultKilledCold(t *testing.T) {
 	for _, after := range []time.Duration{5, 15, 30, 60, 120, 250} {
 		after *= time.Millisecond
 		t.Run(after.String(), func(t *testing.T) {
@@ -265,9 +326,9 @@ func TestKilledCold(t *testing.T) {
 	}
 }
 
-// TestAgentKilled kills the agent while two stages run, and looks at once: their
+// TestFaultAgentKilled kills the agent while two stages run, and looks at once: their
 // processes are gone with it, and the client goes on by itself.
-func TestAgentKilled(t *testing.T) {
+func TestFaultAgentKilled(t *testing.T) {
 	s := newSite(t)
 	dir := s.project("p", `
 stage "before" {
@@ -309,24 +370,33 @@ stage "long" {
 func (s *site) busy(pid int) bool { return alive(pid) || s.containers() }
 
 // containers reports whether a process is in a container of the store.
-func (s *site) containers() bool {
+func (s *site) containers() bool { return len(s.contained()) > 0 }
+
+// contained lists the processes in containers of the store.
+func (s *site) contained() (pids []int) {
 	for _, dir := range s.cgroups() {
 		procs, err := filepath.Glob(filepath.Join(dir, "*", "cgroup.procs"))
 		if err != nil {
 			s.t.Fatal(err)
 		}
 		for _, f := range procs {
-			if b, err := os.ReadFile(f); err == nil && len(bytes.TrimSpace(b)) > 0 {
-				return true
+			b, err := os.ReadFile(f)
+			if err != nil {
+				continue // it is gone
+			}
+			for _, line := range strings.Fields(string(b)) {
+				if pid, err := strconv.Atoi(line); err == nil && !slices.Contains(pids, pid) {
+					pids = append(pids, pid)
+				}
 			}
 		}
 	}
-	return false
+	return pids
 }
 
-// TestSweptWithoutContainers kills an agent that has containers; the next one has
+// TestFaultSweptWithoutContainers kills an agent that has containers; the next one has
 // nothing to run, and clears away what they left all the same.
-func TestSweptWithoutContainers(t *testing.T) {
+func TestFaultSweptWithoutContainers(t *testing.T) {
 	s := newSite(t)
 	dir := s.project("p", `
 stage "quick" {
