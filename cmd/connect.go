@@ -31,9 +31,9 @@ import (
 func (e *Env) reader(ctx context.Context, g global) (engine.API, func(), error) {
 	began := time.Now() // an agent may come or go at this very moment
 	for time.Since(began) < agent.Patience {
-		c, st, err := agent.Dial(ctx, g.store)
+		c, st, err := agent.DialFor(ctx, g.store, agent.PlaceOf(g.dir))
 		if err == nil {
-			if build, berr := agent.BuildID(e.Executable); berr == nil && st.Build == build {
+			if build, berr := agent.BuildID(e.Executable); berr == nil && st.Build == build && !st.Blind {
 				return c, c.Close, nil
 			}
 			c.Close()
@@ -86,6 +86,7 @@ func (e *Env) starter(g global) (agent.Starter, error) {
 	}
 	s := agent.Starter{
 		Dir: g.store, Build: build, Args: []string{e.Executable, "--store", g.store, "agent", "serve"}, Env: e.agentEnviron(agentNamespaces()),
+		For:  agent.PlaceOf(g.dir),
 		Wait: func(m string) { view.Note(e.Stderr, e.style(e.Width), m) },
 	}
 	if g.place != (engine.Place{}) {

@@ -88,11 +88,26 @@ func (s *site) project(name, pipeline string) string {
 	if err := os.CopyFS(filepath.Join(dir, "image"), os.DirFS(s.image)); err != nil {
 		s.t.Fatal(err)
 	}
-	text := "image \"sh\" { archive = \"image\" }\npipeline \"" + name + "\" { image = image.sh }\n" + pipeline
+	s.writePipeline(dir, pipeline)
+	return dir
+}
+
+// writePipeline gives a project its pipeline.
+func (s *site) writePipeline(dir, pipeline string) {
+	s.t.Helper()
+	text := "image \"sh\" { archive = \"image\" }\npipeline \"" + filepath.Base(dir) + "\" { image = image.sh }\n" + pipeline
 	if err := os.WriteFile(filepath.Join(dir, "plumb.hcl"), []byte(text), 0o644); err != nil {
 		s.t.Fatal(err)
 	}
-	return dir
+}
+
+// again makes the project anew in a directory that is empty now.
+func (s *site) again(dir, pipeline string) {
+	s.t.Helper()
+	if err := os.CopyFS(filepath.Join(dir, "image"), os.DirFS(s.image)); err != nil {
+		s.t.Fatal(err)
+	}
+	s.writePipeline(dir, pipeline)
 }
 
 // process is a plumb under way.

@@ -22,6 +22,11 @@ import (
 func (r *run) export(ctx context.Context) ([]event.Export, error) {
 	var out []event.Export
 	var errs []string
+	if len(r.s.pipeline.Exports) > 0 {
+		if err := r.stillThere(); err != nil {
+			return nil, err
+		}
+	}
 	for i := range r.s.pipeline.Exports {
 		ex := &r.s.pipeline.Exports[i]
 		n, ok := r.s.planner.Index(ex.Stage)
@@ -52,6 +57,25 @@ func (r *run) export(ctx context.Context) ([]event.Export, error) {
 		return out, &Error{Kind: Invalid, Message: strings.Join(errs, "\n"), Hint: "move it away, or run with --overwrite"}
 	}
 	return out, nil
+}
+
+// stillThere requires that the project's directory is the one that was read. When its
+// file system was unmounted there may be another one of that name, and what is exported
+// into that would be found by nobody, or be in somebody's way.
+func (r *run) stillThere() error {
+	now, err := os.Stat(r.req.Project.Dir)
+	if err == nil && os.SameFile(now, r.dir) {
+		return nil
+	}
+	text := "is another one than when the run began"
+	if err != nil {
+		text = "is not there any more"
+	}
+	return &Error{
+		Kind:    Machine,
+		Message: fmt.Sprintf("exporting: the project's directory %q %s", r.req.Project.Dir, text),
+		Hint:    "mount it again, or move it back, and run again: what was done stays done",
+	}
 }
 
 // exported is what plumb remembers of a path that it wrote.

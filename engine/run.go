@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	goruntime "runtime"
 	"strings"
 	"sync"
@@ -28,6 +29,7 @@ type run struct {
 	req     RunRequest
 	id      store.RunID
 	started time.Time
+	dir     os.FileInfo // of the project, when the run began
 	live    *liveRun
 	masks   *mask.Set // hides secrets in logs, nil for none
 
@@ -60,12 +62,16 @@ func (e *Engine) run(ctx context.Context, req RunRequest, emit func(event.Event)
 	if err := errors.Join(checkSecrets(req.Secrets), e.room(), e.putOverdue()); err != nil {
 		return err
 	}
+	dir, err := os.Stat(req.Project.Dir)
+	if err != nil {
+		return invalid("-C names the directory of a project", "opening the project: %v", err)
+	}
 	s, err := e.prepare(ctx, req, throttled(emit))
 	if err != nil {
 		return err
 	}
 	r := &run{
-		e: e, s: s, req: req, id: e.newRunID(), started: started, sink: emit, masks: masksOf(s.pipeline, req.Secrets),
+		e: e, s: s, dir: dir, req: req, id: e.newRunID(), started: started, sink: emit, masks: masksOf(s.pipeline, req.Secrets),
 		results: make([]store.StageResult, len(s.pipeline.Stages)), ready: map[int]*attempt{}, fails: map[int]*event.Failure{},
 	}
 	if req.ExpectCached {

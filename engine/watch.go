@@ -96,7 +96,7 @@ func (r *run) classify(ctx context.Context, s *hcl.Stage, at *store.Attempt, exi
 		at.Class = store.ClassOK
 		return nil
 	}
-	if f.Class == store.ClassExit {
+	if f.Class == store.ClassExit || f.Class == store.ClassInfra {
 		r.blameDisk(f)
 	}
 	return f

@@ -60,8 +60,9 @@ type Status struct {
 	Build   string  `json:"build"`
 	Version string  `json:"version"`
 	Store   string  `json:"store"`
-	Runs    int     `json:"runs"`    // under way
-	Leaving bool    `json:"leaving"` // takes no new runs, and ends after those under way
-	Seconds float64 `json:"seconds"` // since it started
-	Memory  int64   `json:"memory"`  // resident, bytes
+	Runs    int     `json:"runs"`            // under way
+	Blind   bool    `json:"blind,omitempty"` // sees another directory where the client's project is
+	Leaving bool    `json:"leaving"`         // takes no new runs, and ends after those under way
+	Seconds float64 `json:"seconds"`         // since it started
+	Memory  int64   `json:"memory"`          // resident, bytes
 }

@@ -36,6 +36,11 @@ type Client struct {
 
 // Dial connects to the agent that listens now; an error when there is none.
 func Dial(ctx context.Context, dir string) (*Client, *Status, error) {
+	return DialFor(ctx, dir, Place{})
+}
+
+// DialFor also asks whether the agent sees a project as the client does.
+func DialFor(ctx context.Context, dir string, project Place) (*Client, *Status, error) {
 	c := &Client{dial: func(ctx context.Context) (net.Conn, error) {
 		path, done, err := address(dir)
 		if err != nil {
@@ -50,7 +55,7 @@ func Dial(ctx context.Context, dir string) (*Client, *Status, error) {
 	}}
 	short, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
-	st, err := call[Status](short, c, "status", struct{}{})
+	st, err := call[Status](short, c, "status", project)
 	if err != nil {
 		if short.Err() != nil && ctx.Err() == nil {
 			err = fmt.Errorf("%w: within %s; %s holds its process id", ErrSilent, answerWithin, filepath.Join(dir, pidName))

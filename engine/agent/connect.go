@@ -24,6 +24,7 @@ type Starter struct {
 	Args  []string
 	Env   []string
 	Else  []string
+	For   Place                // the project that the agent is to see
 	Wait  func(message string) // told when an agent of another build is waited for
 }
 
@@ -37,18 +38,19 @@ const Patience = 75 * time.Second
 func Connect(ctx context.Context, s Starter) (*Client, error) {
 	began, told := time.Now(), false
 	again, between := time.Time{}, 100*time.Millisecond // when to try next to start one
+	replaced := false                                   // an agent that did not see the project
 	var last error
 	for time.Since(began) < Patience {
-		c, st, err := Dial(ctx, s.Dir)
+		c, st, err := DialFor(ctx, s.Dir, s.For)
 		last = err
 		switch {
-		case err == nil && st.Build == s.Build && !st.Leaving:
-			return c, nil
+		case err == nil && st.Build == s.Build && !st.Leaving && (!st.Blind || replaced):
+			return c, nil // one that was just started and is blind, too, says best itself what is wrong
 		case err == nil:
 			if err := s.replace(ctx, c, st); err != nil {
 				return nil, err
 			}
-			began = time.Now()
+			began, replaced = time.Now(), replaced || st.Blind
 			continue
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
@@ -79,8 +81,11 @@ func Connect(ctx context.Context, s Starter) (*Client, error) {
 func (s Starter) replace(ctx context.Context, c *Client, st *Status) error {
 	defer c.Close()
 	whose := "the agent that is leaving"
-	if st.Build != s.Build {
+	switch {
+	case st.Build != s.Build:
 		whose = "another build of plumb"
+	case st.Blind:
+		whose = fmt.Sprintf("the agent that began before %q was mounted or unmounted", s.For.Dir)
 	}
 	if _, err := c.Leave(ctx, false); err != nil && !errors.Is(err, ErrGone) {
 		return fmt.Errorf("asking %s (process %d) to leave: %w", whose, st.PID, err)

@@ -261,7 +261,7 @@ func (s *Server) cancelAll(cause error) {
 
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /v1/status", s.counted(func(w http.ResponseWriter, _ *http.Request) { reply(w, s.status(), nil) }))
+	mux.HandleFunc("POST /v1/status", s.counted(s.handleStatus))
 	mux.HandleFunc("POST /v1/leave", s.counted(s.handleLeave))
 	mux.HandleFunc("POST /v1/cancel", s.counted(s.handleCancel))
 	mux.HandleFunc("POST /v1/run", s.counted(s.handleRun))
@@ -288,6 +288,17 @@ func (s *Server) counted(h http.HandlerFunc) http.HandlerFunc {
 		defer s.touch(-1)
 		h(w, r)
 	}
+}
+
+func (s *Server) handleStatus(w http.ResponseWriter, r *http.Request) {
+	var project Place
+	if err := read(w, r, &project); err != nil {
+		reply(w, nil, err)
+		return
+	}
+	st := s.status()
+	st.Blind = !project.seen()
+	reply(w, st, nil)
 }
 
 func (s *Server) status() Status {
