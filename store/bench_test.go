@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -248,4 +249,47 @@ func allocated(path string) (int64, error) {
 	var st unix.Stat_t
 	err := unix.Lstat(path, &st)
 	return st.Blocks * 512, err
+}
+
+// BenchmarkCommitBesideAStage is a stage's whole commit, every sync of it, while another
+// one runs that computes and writes its output: what each promise of the store costs a
+// stage. It is also measured with nothing beside it.
+func BenchmarkCommitBesideAStage(b *testing.B) {
+	for _, outputs := range []int{1, 8} {
+		for _, beside := range []bool{false, true} {
+			b.Run(fmt.Sprintf("outputs=%d/beside=%v", outputs, beside), func(b *testing.B) {
+				dir := b.TempDir()
+				s := openStore(b, dir, Options{})
+				if beside {
+					stage := exec.Command("sh", "-c", "while :; do head -c 8000000 /dev/urandom > \"$0\"; done", filepath.Join(dir, "tmp", "stage"))
+					if err := stage.Start(); err != nil {
+						b.Fatal(err)
+					}
+					defer func() {
+						if err := stage.Process.Kill(); err != nil {
+							b.Error(err)
+						}
+						stage.Wait() //nolint:errcheck // it was killed
+					}()
+				}
+				for i := 0; b.Loop(); i++ {
+					batch := s.NewBatch()
+					r := typicalRecord(i, Artifact{})
+					r.Outputs = nil
+					for n := range outputs {
+						a, err := batch.Put(bytes.NewReader(bytesOf(fmt.Sprint(b.Name(), i, n, time.Now().UnixNano()), 100_000)), false)
+						if err != nil {
+							b.Fatal(err)
+						}
+						r.Outputs = append(r.Outputs, Output{Name: fmt.Sprint("o", n), Path: fmt.Sprint("o", n), Artifact: a})
+					}
+					batch.PutRecord(r)
+					batch.History("/p", r.Stage, r.Key)
+					if err := errors.Join(s.Commit(context.Background(), batch), batch.Close()); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
 }
