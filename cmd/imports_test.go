@@ -11,14 +11,14 @@ import (
 // and imports point down. A package that is missing here may not exist.
 var arrows = map[string][]string{
 	"plumb":     {"cmd", "engine/runtime/containerd/runcinit", "engine/toolbox"},
-	"cmd":       {"cmd/view", "engine", "engine/agent", "engine/event", "engine/inventory", "engine/runtime", "engine/runtime/containerd", "engine/runtime/containerd/early", "hcl", "store"},
+	"cmd":       {"cmd/view", "engine", "engine/agent", "engine/event", "engine/inventory", "engine/origin", "engine/runtime", "engine/runtime/containerd", "engine/runtime/containerd/early", "hcl", "store"},
 	"cmd/view":  {"engine", "engine/agent", "engine/event", "engine/inventory", "engine/plan", "hcl", "store"},
-	"engine":    {"engine/apt", "engine/cdi", "engine/debian", "engine/event", "engine/graph", "engine/fetch", "engine/image", "engine/inventory", "engine/mask", "engine/plan", "engine/runtime", "engine/sched", "engine/toolbox", "hcl", "store", "store/erase", "store/tree"},
+	"engine":    {"engine/apt", "engine/cdi", "engine/debian", "engine/event", "engine/graph", "engine/fetch", "engine/image", "engine/inventory", "engine/mask", "engine/origin", "engine/plan", "engine/runtime", "engine/sched", "engine/toolbox", "hcl", "store", "store/erase", "store/tree"},
 	"hcl":       {"hcl/funcs"},
 	"hcl/funcs": {},
 	"store":     {"store/erase"}, "store/tree": {"store"}, "store/erase": {},
 	"engine/agent": {"engine", "engine/event", "engine/runtime", "store"},
-	"engine/event": {"store"}, "engine/graph": {}, "engine/fetch": {}, "engine/inventory": {}, "engine/mask": {},
+	"engine/event": {"store"}, "engine/graph": {}, "engine/fetch": {}, "engine/inventory": {}, "engine/mask": {}, "engine/moment": {}, "engine/origin": {"store"},
 	"engine/apt": {"engine/fetch"}, "engine/apt/apttest": {}, "engine/cdi": {"engine/runtime"}, "engine/debian": {}, "engine/toolbox": {}, "engine/image": {"engine/fetch"}, "engine/image/registrytest": {},
 	"engine/plan": {"engine/graph", "hcl", "store"}, "engine/sched": {"engine/graph"}, "engine/runtime": {},
 	"engine/runtime/containerd":          {"engine/runtime", "engine/runtime/containerd/early", "engine/runtime/containerd/runcinit", "engine/runtime/containerd/seccomp", "store/erase"},

@@ -12,6 +12,8 @@ import (
 	"plumb/cmd/view"
 	"plumb/engine"
 	"plumb/engine/event"
+	"plumb/engine/origin"
+	"plumb/store"
 )
 
 type runOptions struct {
@@ -61,6 +63,7 @@ func readRunOptions(c *cli.Context, env *Env) (runOptions, error) {
 	o.req.Targets, o.req.From, o.req.Until, o.req.Force = c.Args().Slice(), c.String("from"), c.StringSlice("until"), c.StringSlice("force")
 	o.req.Locked, o.req.Offline, o.req.KeepGoing = c.Bool("locked"), c.Bool("offline"), c.Bool("keep-going")
 	o.req.ExpectCached, o.req.Overwrite, o.req.Detach = c.Bool("expect-cached"), c.Bool("overwrite"), c.Bool("detach")
+	o.req.Origin = env.origin()
 	o.req.Full, o.req.Jobs = g.json || g.verbose, c.Int("jobs")
 	if c.IsSet("jobs") && o.req.Jobs < 1 {
 		return o, usageError("", "--jobs must be at least 1")
@@ -71,6 +74,16 @@ func readRunOptions(c *cli.Context, env *Env) (runOptions, error) {
 		}
 	}
 	return o, nil
+}
+
+// origin tells who starts a run.
+func (e *Env) origin() (o store.Origin) {
+	vars := map[string]string{}
+	for _, name := range origin.Variables() {
+		vars[name] = e.getenv(name)
+	}
+	o.User, o.CI = origin.Caller(vars)
+	return o
 }
 
 func runRun(ctx context.Context, o runOptions, env *Env) error {

@@ -76,6 +76,7 @@ type RunRequest struct {
 	Detach       bool              `json:"detach,omitempty"`
 	Full         bool              `json:"full,omitempty"` // tell every stage, however many there are
 	Version      string            `json:"version,omitempty"`
+	Origin       store.Origin      `json:"origin"` // what the client knows of it: user and CI job
 	CPU          float64           `json:"cpu,omitempty"`
 	Secrets      map[string]Secret `json:"secrets,omitempty"` // those that an error of kind Wanting asked for
 }

@@ -29,6 +29,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"plumb/engine/origin"
 	"plumb/engine/runtime"
 	"plumb/engine/sched"
 	"plumb/store"
@@ -69,7 +70,8 @@ type Engine struct {
 	ids        sync.Mutex
 	lastID     time.Time
 	machine    *sched.Machine // what all runs share
-	running    atomic.Int64   // attempts under way
+	host       func() store.Host
+	running    atomic.Int64 // attempts under way
 	overdueMu  sync.Mutex
 	overdue    []*store.Run // could not be recorded yet
 }
@@ -94,7 +96,7 @@ func Open(cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{cfg: cfg, store: st, machine: sched.NewMachine(sched.Limits{CPU: float64(goruntime.NumCPU()), Memory: machineMemory()})}
+	e := &Engine{cfg: cfg, store: st, host: sync.OnceValue(func() store.Host { return origin.Machine(machineMemory()) }), machine: sched.NewMachine(sched.Limits{CPU: float64(goruntime.NumCPU()), Memory: machineMemory()})}
 	e.removing, e.endRemoval = context.WithCancel(context.Background())
 	if !cfg.ReadOnly {
 		if err := e.closeInterrupted(); err != nil {

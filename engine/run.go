@@ -12,6 +12,7 @@ import (
 
 	"plumb/engine/event"
 	"plumb/engine/mask"
+	"plumb/engine/origin"
 	"plumb/engine/plan"
 	"plumb/engine/sched"
 	"plumb/hcl"
@@ -31,7 +32,8 @@ type run struct {
 	started time.Time
 	dir     os.FileInfo // of the project, when the run began
 	live    *liveRun
-	masks   *mask.Set // hides secrets in logs, nil for none
+	origin  func() *store.Origin // waits until it is known
+	masks   *mask.Set            // hides secrets in logs, nil for none
 
 	emitMu sync.Mutex
 	sink   func(event.Event)
@@ -131,6 +133,7 @@ func (e *Engine) prepareOnce(ctx context.Context, req RunRequest, tell func(even
 }
 
 func (r *run) execute(ctx context.Context) error {
+	r.traceOrigin(ctx)
 	r.live = r.e.live.begin(r.id, r.req.Project.Dir)
 	defer r.e.live.end(r.live)
 	r.emit(event.Event{Type: event.RunStarted, Count: r.count(), Pipeline: r.s.pipeline.Name})
@@ -166,6 +169,20 @@ func (r *run) execute(ctx context.Context) error {
 	}
 	r.finish(rec, exports)
 	return r.outcome(ctx, status, res, exportErr)
+}
+
+// traceOrigin looks where the run comes from, beside everything else.
+func (r *run) traceOrigin(ctx context.Context) {
+	o, known := r.req.Origin, make(chan struct{})
+	go func() {
+		defer close(known)
+		o.Host = r.e.host()
+		o.Git = origin.Git(context.WithoutCancel(ctx), r.req.Project.Dir)
+	}()
+	r.origin = func() *store.Origin {
+		<-known
+		return &o
+	}
 }
 
 // count is how many stages the run is about.

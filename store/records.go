@@ -128,6 +128,7 @@ type Run struct {
 	Isolation  string        `json:"isolation"`            // how stages were kept apart: container, chroot; "" in records older than the field
 	Containerd string        `json:"containerd,omitempty"` // socket, when stages ran in the machine's own
 	Counts     Counts        `json:"counts"`
+	Origin     *Origin       `json:"origin,omitempty"` // nil while it runs, and in records older than the field
 	Stages     []StageResult `json:"-"`
 }
 

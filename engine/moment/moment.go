@@ -1,0 +1,155 @@
+// Package moment reads what people type for a time that has passed:
+//
+//	2026-11-17                       the end of that day
+//	2026-11-17 09:00, …T09:00:30Z    that time
+//	today, yesterday, tuesday        the end of the last such day, today's being now
+//	last tuesday                     the one before today, also when today is one
+//	yesterday 09:00, last tuesday at 9:30, 17:00
+//	30 minutes ago, 3 days ago, a week ago, 2 months ago
+//	now
+//
+// A time without a zone is one of the caller's zone, across changes of its clocks. A
+// day without a time is all of it, so that what was made on it is there.
+//
+// Kept libraries for this read far more, and guess: they take words that they do not
+// know for noise, and an hour that is missing for the present one. Whoever asks for a
+// moment to be restored must not get another one, so what is not understood is an
+// error here.
+package moment
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Parse gives the moment that text means when it is read at now, whose zone counts. It
+// is never after now but for a date that is, which is returned as it is.
+func Parse(text string, now time.Time) (time.Time, error) {
+	words := strings.Fields(strings.ToLower(text))
+	for _, form := range []func([]string, time.Time) (time.Time, bool){ago, onDay} {
+		if t, ok := form(words, now); ok {
+			return t, nil
+		}
+	}
+	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02T15:04"} {
+		if t, err := time.ParseInLocation(layout, strings.TrimSpace(text), now.Location()); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("%q is no time; write 2026-11-17, \"2026-11-17 09:00\", \"last tuesday\", yesterday or \"3 days ago\"", text)
+}
+
+// units are the lengths of time that are counted in days, or not.
+var units = map[string]struct {
+	length       time.Duration
+	months, days int
+}{
+	"second": {length: time.Second}, "minute": {length: time.Minute}, "hour": {length: time.Hour},
+	"day": {days: 1}, "week": {days: 7}, "month": {months: 1}, "year": {months: 12},
+}
+
+// ago reads "3 days ago" and "now".
+func ago(words []string, now time.Time) (time.Time, bool) {
+	if len(words) == 1 && words[0] == "now" {
+		return now, true
+	}
+	if len(words) != 3 || words[2] != "ago" {
+		return now, false
+	}
+	n, err := strconv.Atoi(words[0])
+	if words[0] == "a" || words[0] == "an" {
+		n, err = 1, nil
+	}
+	unit, ok := units[strings.TrimSuffix(words[1], "s")]
+	const most = 1_000_000
+	if err != nil || n < 0 || n > most || !ok {
+		return now, false
+	}
+	if unit.length > 0 {
+		return now.Add(-time.Duration(n) * unit.length), true
+	}
+	return back(now, n*unit.months).AddDate(0, 0, -n*unit.days), true
+}
+
+// back goes back by months; where the month is too short, to its last day.
+func back(now time.Time, months int) time.Time {
+	t := now.AddDate(0, -months, 0)
+	if t.Day() != now.Day() {
+		t = t.AddDate(0, 0, -t.Day())
+	}
+	return t
+}
+
+// onDay reads a day, a time of day, or both.
+func onDay(words []string, now time.Time) (time.Time, bool) {
+	day, rest, named := dayOf(words, now)
+	if len(rest) > 1 && rest[0] == "at" {
+		rest = rest[1:]
+	}
+	year, month, date := day.Date()
+	switch {
+	case len(rest) == 0 && named:
+		end := time.Date(year, month, date+1, 0, 0, 0, 0, now.Location()).Add(-time.Nanosecond)
+		if y, m, d := now.Date(); y == year && m == month && d == date {
+			end = now
+		}
+		return end, true
+	case len(rest) != 1:
+		return now, false
+	}
+	for _, layout := range []string{"15:04", "15:04:05", "3:04pm", "3pm"} {
+		clock, err := time.Parse(layout, rest[0])
+		if err != nil {
+			continue
+		}
+		t := time.Date(year, month, date, clock.Hour(), clock.Minute(), clock.Second(), 0, now.Location())
+		if !named && t.After(now) { // 17:00, said in the morning, was yesterday
+			t = time.Date(year, month, date-1, clock.Hour(), clock.Minute(), clock.Second(), 0, now.Location())
+		}
+		return t, true
+	}
+	return now, false
+}
+
+// dayOf reads the day that words begin with, and gives the rest.
+func dayOf(words []string, now time.Time) (day time.Time, rest []string, named bool) {
+	if len(words) == 0 {
+		return now, nil, false
+	}
+	first, rest := words[0], words[1:]
+	last := first == "last" && len(rest) > 0
+	if last {
+		first, rest = rest[0], rest[1:]
+	}
+	if wanted, ok := weekdays[first]; ok {
+		passed := (int(now.Weekday()) - int(wanted) + 7) % 7
+		if last && passed == 0 {
+			passed = 7
+		}
+		return now.AddDate(0, 0, -passed), rest, true
+	}
+	if last {
+		return now, words, false
+	}
+	switch first {
+	case "today":
+		return now, rest, true
+	case "yesterday":
+		return now.AddDate(0, 0, -1), rest, true
+	}
+	if t, err := time.ParseInLocation(time.DateOnly, first, now.Location()); err == nil {
+		return t, rest, true
+	}
+	return now, words, false
+}
+
+var weekdays = func() map[string]time.Weekday {
+	all := map[string]time.Weekday{}
+	for d := time.Sunday; d <= time.Saturday; d++ {
+		name := strings.ToLower(d.String())
+		all[name], all[name[:3]] = d, d
+	}
+	return all
+}()
