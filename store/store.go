@@ -31,7 +31,9 @@
 // # Reading
 //
 // Damage is a miss, not an error: a record that does not decode, or one of whose
-// blobs is lost or has another size, is a MissDamaged with the reason. Checking a
+// blobs is lost, has another size or was written into, is a MissDamaged with the
+// reason, and no reader is ever given other content than a digest stands for (see
+// sound.go). Checking a
 // tree means to look for each of its members. A large tree that was found whole
 // is taken to be so for as long as the directories that hold its members' blobs
 // have not changed since.
@@ -92,6 +94,7 @@ type Store struct {
 	guard   guard        // what gc must leave alone
 	touched touched      // records used, not yet written
 	trees   treeMemo
+	sound   soundFiles
 	sweeper sweeper
 	placed  placed
 	gcTurn  sync.Mutex // one gc at a time
@@ -247,7 +250,7 @@ func (s *Store) Writable() error {
 func (s *Store) Close() error {
 	var err error
 	if s.isWritable() {
-		err = s.flushTouched()
+		err = errors.Join(s.flushTouched(), s.saveSound())
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
