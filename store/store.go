@@ -95,6 +95,7 @@ type Store struct {
 	touched touched      // records used, not yet written
 	trees   treeMemo
 	sound   soundFiles
+	tables  soundTables
 	sweeper sweeper
 	placed  placed
 	gcTurn  sync.Mutex // one gc at a time
@@ -155,7 +156,7 @@ func (s *Store) openReadOnly() error {
 		}
 		return s.recover()
 	}
-	db, err := openMeta(s.path("meta"), true, s.log)
+	db, err := s.openSoundMeta(true)
 	if err != nil {
 		return errors.Join(fmt.Errorf("opening the records: %w", err), lock.Close())
 	}
@@ -170,14 +171,14 @@ func (s *Store) recover() error {
 	if err != nil {
 		return err
 	}
-	db, err := openMeta(s.path("meta"), false, s.log)
+	db, err := s.openSoundMeta(false)
 	if err == nil {
 		err = db.Close()
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("recovering the records: %w", err), lock.Close())
 	}
-	if db, err = openMeta(s.path("meta"), true, s.log); err != nil {
+	if db, err = s.openSoundMeta(true); err != nil {
 		return errors.Join(fmt.Errorf("opening the records: %w", err), lock.Close())
 	}
 	s.lock, s.db = lock, db
@@ -211,7 +212,7 @@ func (s *Store) own(lock *os.File) error {
 	if err := s.makeLayout(); err != nil {
 		return err
 	}
-	db, err := openMeta(s.path("meta"), false, s.log)
+	db, err := s.openSoundMeta(false)
 	if err != nil {
 		return fmt.Errorf("opening the records: %w", err)
 	}
@@ -272,6 +273,9 @@ func (s *Store) release() error {
 		if err := s.db.Close(); err != nil {
 			errs = append(errs, fmt.Errorf("closing the records: %w", err))
 		}
+	}
+	if s.rw {
+		s.keepTables()
 	}
 	if s.lock != nil {
 		errs = append(errs, s.lock.Close())
