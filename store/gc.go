@@ -321,18 +321,22 @@ func (g *gcRun) dropOne(txn *badger.Txn, d dropping) (bool, error) {
 		if g.s.guard.leased(d.record.Key) || g.s.touchedLately(d.record.Key, g.now, g.p.KeepAge) {
 			return false, nil
 		}
-		p, err := json.Marshal(Tombstone{Key: d.record.Key, When: g.now.UTC(), Rule: g.rule})
-		if err != nil {
-			return false, err
-		}
-		if p, err = g.s.pack.frame(p); err != nil {
-			return false, err
-		}
-		if err := txn.Set(keyOf(inTombstones, d.record.Key), p); err != nil {
+		if err := g.s.setTombstone(txn, &Tombstone{Key: d.record.Key, When: g.now.UTC(), Rule: d.record.Rule}); err != nil {
 			return false, err
 		}
 	}
 	return true, txn.Delete(d.key)
+}
+
+func (s *Store) setTombstone(txn *badger.Txn, t *Tombstone) error {
+	p, err := json.Marshal(t)
+	if err == nil {
+		p, err = s.pack.frame(p)
+	}
+	if err != nil {
+		return err
+	}
+	return txn.Set(keyOf(inTombstones, t.Key), p)
 }
 
 // touchedLately reports whether a record was used so lately that this may not be

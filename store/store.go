@@ -9,6 +9,7 @@
 //	DIR/cache/          what can be made again: evaluated pipelines, stat caches
 //	DIR/placed/BOOT/    directories of hard links to blobs, which running stages read
 //	DIR/tmp/            being written; the next owner sweeps it
+//	DIR/damaged/        what proved to be damaged, or foreign; nothing reads it
 //
 // # Owning
 //
@@ -109,7 +110,19 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the store %q: %w", dir, err)
 	}
-	s := &Store{dir: abs, now: o.Now, log: o.Logger, pack: newPacker(), pid: o.PID}
+	s := newStore(abs, o)
+	open := s.openWritable
+	if o.ReadOnly {
+		open = s.openReadOnly
+	}
+	if err := open(); err != nil {
+		return nil, fmt.Errorf("opening the store %q: %w", abs, err)
+	}
+	return s, nil
+}
+
+func newStore(dir string, o Options) *Store {
+	s := &Store{dir: dir, now: o.Now, log: o.Logger, pack: newPacker(), pid: o.PID}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -119,14 +132,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	open := s.openWritable
-	if o.ReadOnly {
-		open = s.openReadOnly
-	}
-	if err := open(); err != nil {
-		return nil, fmt.Errorf("opening the store %q: %w", abs, err)
-	}
-	return s, nil
+	return s
 }
 
 // Dir is the store's directory.
