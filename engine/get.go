@@ -33,7 +33,7 @@ func (e *Engine) Get(ctx context.Context, req GetRequest) (*GetDoc, error) {
 		return nil, invalid("name another path with -o, or use --overwrite", "%q is there already and differs", req.Path)
 	}
 	if err := tree.Materialise(ctx, e.store, art, req.Path, tree.MaterialiseOptions{}); err != nil {
-		return nil, fmt.Errorf("writing %q: %w", req.Path, err)
+		return nil, lostContent(err)
 	}
 	return doc, nil
 }

@@ -68,6 +68,7 @@ const (
 	FoundDamagedCache   FindingKind = "damaged_cache"
 	FoundDamagedOther   FindingKind = "damaged_other"
 	FoundDamagedFormat  FindingKind = "damaged_format"
+	FoundDamagedFailed  FindingKind = "damaged_failed" // what a failed attempt left
 )
 
 // Finding is one thing that is wrong. Object is a path in the store, or what kind of
@@ -147,6 +148,12 @@ func (f *fsck) sum() {
 	if entries, err := os.ReadDir(f.s.path(damagedDir)); err == nil && len(entries) > 0 {
 		f.report.SetAside = f.s.path(damagedDir)
 	}
+}
+
+// Add adds what was found elsewhere.
+func (r *FsckReport) Add(found ...Finding) {
+	r.Findings = append(r.Findings, found...)
+	r.OK = r.OK && !slices.ContainsFunc(found, func(x Finding) bool { return !x.Repaired })
 }
 
 // found notes a finding, and mends it when that is asked for. mend is nil for what

@@ -83,14 +83,13 @@ func look(t testing.TB, dir string, repair bool) *FsckReport {
 	o := Options{ReadOnly: !repair}
 	s, err := Open(dir, o)
 	var damaged *RecordsDamagedError
-	var first *Finding
-	if errors.As(err, &damaged) {
+	var first []Finding
+	if errors.As(err, &damaged) || errors.Is(err, ErrFormat) {
 		if !repair {
 			rep, err := FsckUnopened(ctx, dir, o, FsckOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			rep.Findings, rep.OK = append(rep.Findings, Finding{Kind: FoundDamagedRecords}), false
 			return rep
 		}
 		if first, err = RebuildRecords(dir, o); err != nil {
@@ -106,9 +105,7 @@ func look(t testing.TB, dir string, repair bool) *FsckReport {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if first != nil {
-		rep.Findings = append(rep.Findings, *first)
-	}
+	rep.Add(first...)
 	return rep
 }
 
@@ -278,6 +275,8 @@ func TestFsckFindsDamage(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, []FindingKind{FoundDamagedRecords}, nil},
+		{"the format", func(t *testing.T, e *everything, s *Store) { flip(t, s.path("format"), 0, false) },
+			[]FindingKind{FoundDamagedFormat}, nil},
 		{"the registry of keys", func(t *testing.T, e *everything, s *Store) { flip(t, s.path("meta", "KEYREGISTRY"), -1, false) },
 			[]FindingKind{FoundDamagedRecords}, nil},
 	} {

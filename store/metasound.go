@@ -25,6 +25,13 @@ func (e *RecordsDamagedError) Error() string {
 	return fmt.Sprintf("the records in %q are damaged: %v", e.Dir, e.Err)
 }
 
+// TellsOfDamage reports whether a message, of another process perhaps, is that of a
+// store that cannot be opened for damage.
+func TellsOfDamage(message string) bool {
+	return strings.Contains(message, "the records in ") && strings.Contains(message, " are damaged: ") ||
+		strings.Contains(message, ErrFormat.Error()+": ") && strings.Contains(message, " is no version")
+}
+
 func (e *RecordsDamagedError) Unwrap() error { return e.Err }
 
 // soundTables are the stamps of Badger's tables that were found whole. Tables never

@@ -25,8 +25,8 @@ type placed struct {
 }
 
 // lookAgain is for how long what was found whole is taken to be: a run gives one
-// directory to many stages.
-const lookAgain = 2 * time.Second
+// directory to many stages, some at the same moment.
+const lookAgain = 200 * time.Millisecond
 
 // Placed gives the path of what was placed under name, making it with build if it
 // is not there, or whole finds it damaged: build gets a path to make, on the same file

@@ -26,9 +26,10 @@ import (
 // spaces are the kinds of key that there are.
 var spaces = []byte{inRecords, inFailures, inTombstones, inUses, inBlobs, inRuns, inProjects, inActive, inHistories}
 
-// RebuildRecords salvages the records of a store that cannot be opened, and gives the
-// finding about it; nil when they are sound. Nobody else may have the store open.
-func RebuildRecords(dir string, o Options) (*Finding, error) {
+// RebuildRecords makes a store that cannot be opened for damage one that can: it salvages
+// the records, and writes the format anew. It says what it mended. Nobody else may have
+// the store open.
+func RebuildRecords(dir string, o Options) ([]Finding, error) {
 	s, err := bare(dir, o)
 	if err != nil {
 		return nil, err
@@ -37,28 +38,50 @@ func RebuildRecords(dir string, o Options) (*Finding, error) {
 	if err != nil {
 		return nil, fmt.Errorf("repairing the store %q: %w", s.dir, err)
 	}
-	x, err := s.rebuildClosed()
+	found, err := s.rebuildClosed()
 	if err = errors.Join(err, lock.Close()); err != nil {
-		return nil, fmt.Errorf("repairing the store %q: %w", s.dir, err)
+		return found, fmt.Errorf("repairing the store %q: %w", s.dir, err)
 	}
-	return x, nil
+	return found, nil
 }
 
-func (s *Store) rebuildClosed() (*Finding, error) {
-	if _, err := checkFormat(s.path("format")); errors.Is(err, ErrNewerFormat) {
-		return nil, err
+func (s *Store) rebuildClosed() (found []Finding, err error) {
+	_, err = checkFormat(s.path("format"))
+	if errors.Is(err, ErrFormat) {
+		x := formatFinding(err)
+		if err = s.rewriteFormat(); err == nil {
+			x.Repaired = true
+			found = append(found, x)
+		}
+	}
+	if err != nil {
+		return found, err
 	}
 	db, err := s.openSoundMeta(false)
 	if err == nil {
-		return nil, db.Close()
+		return found, db.Close()
 	}
 	var damaged *RecordsDamagedError
 	if !errors.As(err, &damaged) {
-		return nil, err
+		return found, err
 	}
 	x := rebuildFinding(err)
+	if err := s.salvage(); err != nil {
+		return found, err
+	}
 	x.Repaired = true
-	return &x, s.salvage()
+	return append(found, x), nil
+}
+
+// rewriteFormat writes the only format that there was so far.
+func (s *Store) rewriteFormat() error {
+	if err := os.MkdirAll(s.path("tmp"), 0o711); err != nil {
+		return err
+	}
+	if _, err := s.asideDamaged(s.path("format")); err != nil {
+		return err
+	}
+	return writeFormat(s.dir)
 }
 
 // rebuild salvages the records of a store that is open.
@@ -241,10 +264,30 @@ func FsckUnopened(ctx context.Context, dir string, o Options, fo FsckOptions) (_
 		return nil, err
 	}
 	fo.Repair = false
+	_, broken := checkFormat(s.path("format"))
+	if broken == nil {
+		if broken = s.tables.checkMeta(s.path("meta")); broken == nil {
+			broken = errors.New("badger does not open them")
+		}
+		broken = &RecordsDamagedError{s.path("meta"), broken}
+	}
 	lock, err := lockShared(s.path("lock"))
 	if err != nil {
 		return nil, fmt.Errorf("looking over the store %q: %w", s.dir, err)
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	return s.Fsck(ctx, fo)
+	rep, err := s.Fsck(ctx, fo)
+	if err != nil {
+		return nil, err
+	}
+	x := rebuildFinding(broken)
+	if errors.Is(broken, ErrFormat) {
+		x = formatFinding(broken)
+	}
+	rep.Add(x)
+	return rep, nil
+}
+
+func formatFinding(err error) Finding {
+	return Finding{Kind: FoundDamagedFormat, Object: "format", Detail: err.Error(), Effect: "nobody opens the store", Remedy: "it is written anew"}
 }

@@ -62,6 +62,7 @@ type soundFiles struct {
 	loaded bool
 	dirty  bool
 	known  map[blobID]stamp
+	copies map[string]stamp // of small blobs, placed, by path
 }
 
 // soundCache is the name under which they are kept from one owner to the next. Only
@@ -155,6 +156,24 @@ func (s *Store) saveSound() error {
 	}
 	f.mu.Unlock()
 	return s.PutCache(soundCache, w.b)
+}
+
+// isCopy and putCopy are for what stages get of small blobs: files of their own, not
+// kept in mind any longer than this process lives.
+func (f *soundFiles) isCopy(path string, st stamp) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	have, ok := f.copies[path]
+	return ok && have == st
+}
+
+func (f *soundFiles) putCopy(path string, st stamp) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.copies == nil || len(f.copies) >= soundMost {
+		f.copies = map[string]stamp{}
+	}
+	f.copies[path] = st
 }
 
 // learn remembers a file that was just put in its place.
@@ -300,18 +319,16 @@ func (s *Store) SoundLink(a Artifact, path string) bool {
 		return false
 	}
 	id := blobID{a.Digest, a.Exec}
-	if a.Size <= SmallBlob || s.sound.is(s, id, st) {
+	small := a.Size <= SmallBlob
+	if small && s.sound.isCopy(path, st) || !small && s.sound.is(s, id, st) {
 		return true
 	}
-	f, err := os.Open(path)
-	if err != nil {
+	if d, err := sumFile(path); err != nil || d != a.Digest {
 		return false
 	}
-	d, _, err := hashStream(f, nil)
-	if errors.Join(err, f.Close()) != nil || d != a.Digest {
-		return false
-	}
-	if of, ok := stampAt(s.blobPath(a.Digest, a.Exec)); ok && of == st {
+	if small {
+		s.sound.putCopy(path, st)
+	} else if of, ok := stampAt(s.blobPath(a.Digest, a.Exec)); ok && of == st {
 		s.sound.put(id, st)
 	}
 	return true

@@ -74,6 +74,7 @@ var (
 	ErrReadOnly    = errors.New("the store is opened read-only")
 	ErrNotFound    = errors.New("not in the store")
 	ErrTooLarge    = errors.New("too large")
+	ErrFormat      = errors.New("reading the format") // it is damaged
 )
 
 // Store is an opened store. Its methods may be called from several goroutines.
