@@ -216,9 +216,11 @@ type GetDoc struct {
 
 // GCRequest says what gc keeps.
 type GCRequest struct {
-	KeepRuns int           `json:"keep_runs"`
-	KeepAge  time.Duration `json:"keep_age"`
-	DryRun   bool          `json:"dry_run"`
+	KeepRuns  int           `json:"keep_runs"`
+	KeepAge   time.Duration `json:"keep_age"`
+	KeepSize  int64         `json:"keep_size,omitempty"`  // of content, 0 for any
+	KeepCount int           `json:"keep_count,omitempty"` // of results, 0 for any
+	DryRun    bool          `json:"dry_run"`
 }
 
 // FsckRequest says whether what is found is mended.

@@ -143,7 +143,7 @@ func (s *Store) view(fn func(*badger.Txn) error) (err error) {
 func (s *Store) update(fn func(*badger.Txn) error) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if !s.rw {
+	if !s.rw.Load() {
 		return ErrReadOnly
 	}
 	for {

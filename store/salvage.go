@@ -97,7 +97,7 @@ func (s *Store) rebuild() error {
 		s.db, err = s.openSoundMeta(false)
 	}
 	if err != nil {
-		s.rw = false // nothing is written to what is not there
+		s.rw.Store(false) // nothing is written to what is not there
 		return fmt.Errorf("opening the records again: %w", err)
 	}
 	return nil

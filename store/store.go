@@ -88,7 +88,7 @@ type Store struct {
 	mu   sync.RWMutex // guards what Writable and Close exchange
 	lock *os.File     // nil when there is no store on disk
 	db   *badger.DB   // nil when there is no store on disk
-	rw   bool
+	rw   atomic.Bool
 
 	temps   atomic.Uint64
 	dirty   dirtyDirs
@@ -228,7 +228,8 @@ func (s *Store) own(lock *os.File) error {
 			return errors.Join(err, db.Close())
 		}
 	}
-	s.lock, s.db, s.rw = lock, db, true
+	s.lock, s.db = lock, db
+	s.rw.Store(true)
 	s.sweeper.start(s.log, s.leftovers)
 	return nil
 }
@@ -238,7 +239,7 @@ func (s *Store) own(lock *os.File) error {
 func (s *Store) Writable() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.rw {
+	if s.rw.Load() {
 		return nil
 	}
 	if err := s.release(); err != nil {
@@ -265,11 +266,9 @@ func (s *Store) Close() error {
 	return errors.Join(err, s.release())
 }
 
-func (s *Store) isWritable() bool {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.rw
-}
+// isWritable takes no lock: it is asked from inside transactions, and one who waits for
+// the lock to write would be waited for.
+func (s *Store) isWritable() bool { return s.rw.Load() }
 
 // release closes what is open; the lock last, so that the next owner finds
 // everything closed.
@@ -281,12 +280,13 @@ func (s *Store) release() error {
 			errs = append(errs, fmt.Errorf("closing the records: %w", err))
 		}
 	}
-	if s.rw {
+	if s.rw.Load() {
 		s.keepTables()
 	}
 	if s.lock != nil {
 		errs = append(errs, s.lock.Close())
 	}
-	s.db, s.lock, s.rw = nil, nil, false
+	s.db, s.lock = nil, nil
+	s.rw.Store(false)
 	return errors.Join(errs...)
 }
