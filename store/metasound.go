@@ -7,11 +7,13 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/table"
 )
 
 // RecordsDamagedError says that the records cannot be opened, or not all of them can be
@@ -66,22 +68,23 @@ func (t *soundTables) load(dir string) {
 	}
 }
 
-// check reads the tables that are new, or were changed.
+// check reads the tables that are new, or were changed. Only those count that are in
+// the list: others are being written, or were when their writer was killed.
 func (t *soundTables) check(dir string) error {
+	names, err := listedTables(dir)
+	if err != nil {
+		return err
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.known == nil {
 		t.load(dir)
 	}
-	files, err := tableFiles(dir)
-	if err != nil {
-		return err
-	}
 	there := map[string]bool{}
 	var errs []error
-	for _, path := range files {
-		name := filepath.Base(path)
+	for _, name := range names {
 		there[name] = true
+		path := filepath.Join(dir, name)
 		st, ok := stampAt(path)
 		if have, known := t.known[name]; ok && known && have == st {
 			continue
@@ -141,7 +144,29 @@ func (s *Store) keepTables() {
 	}
 }
 
-// checkManifest reads Badger's list of its tables. Badger makes a new one when it is
+// listedTables reads Badger's list of its tables.
+func listedTables(dir string) ([]string, error) {
+	f, err := os.Open(filepath.Join(dir, badger.ManifestFilename))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	m, _, err := badger.ReplayManifestFile(f, 0, badger.DefaultOptions(dir).WithLogger(nil))
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, fmt.Errorf("the list of its tables: %w", err)
+	}
+	names := make([]string, 0, len(m.Tables))
+	for id := range m.Tables {
+		names = append(names, filepath.Base(table.NewFilename(id, dir)))
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// checkManifest looks whether the tables that are listed are there, and those that are
+// there listed, before Badger does. Badger makes a new one when it is
 // gone and cuts off an end that it cannot read, and then deletes the tables that are
 // not in it. After a crash that is right: what they hold is in a log, too. Without a
 // log it would lose what nobody has.
@@ -150,30 +175,26 @@ func checkManifest(dir string) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.Open(filepath.Join(dir, badger.ManifestFilename))
-	if errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(filepath.Join(dir, badger.ManifestFilename)); errors.Is(err, fs.ErrNotExist) {
 		if len(tables) > 0 {
 			return errors.New("the list of its tables is lost")
 		}
 		return nil
 	}
+	listed, err := listedTables(dir)
 	if err != nil {
 		return err
 	}
-	m, _, err := badger.ReplayManifestFile(f, 0, badger.DefaultOptions(dir).WithLogger(nil))
-	if err = errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("the list of its tables: %w", err)
-	}
-	for id := range m.Tables {
-		if _, ok := fileSize(filepath.Join(dir, fmt.Sprintf("%06d.sst", id))); !ok {
-			return fmt.Errorf("a table is lost: %06d.sst", id)
+	for _, name := range listed {
+		if _, ok := fileSize(filepath.Join(dir, name)); !ok {
+			return fmt.Errorf("a table is lost: %s", name)
 		}
 	}
 	killed, err := unfinished(dir)
-	if err != nil || killed || len(m.Tables) == len(tables) {
+	if err != nil || killed || len(listed) == len(tables) {
 		return err
 	}
-	return fmt.Errorf("the list of its tables has %d of %d", len(m.Tables), len(tables))
+	return fmt.Errorf("the list of its tables has %d of %d", len(listed), len(tables))
 }
 
 // checkMeta reports what would make Badger lose records, or end this process.
