@@ -69,7 +69,7 @@ func writeLeased(s *Store, w int, round string) error {
 		release := s.Lease(k)
 		b := s.NewBatch()
 		// Some content is the same again and again: found, dropped, made again.
-		same, err := b.Put(strings.NewReader(string(bytesOf(fmt.Sprint("same", i%5), 20_000))), i%2 == 0)
+		same, err := b.Put(strings.NewReader(string(bytesOf(fmt.Sprint("same", i%13), 20_000))), i%2 == 0)
 		if err != nil {
 			return err
 		}
@@ -77,7 +77,7 @@ func writeLeased(s *Store, w int, round string) error {
 		if err != nil {
 			return err
 		}
-		tiny, err := b.Put(strings.NewReader(fmt.Sprint("tiny", i%7)), false)
+		tiny, err := b.Put(strings.NewReader(fmt.Sprint("tiny", i%11)), false)
 		if err != nil {
 			return err
 		}
@@ -89,6 +89,7 @@ func writeLeased(s *Store, w int, round string) error {
 		if err != nil {
 			return err
 		}
+		time.Sleep(time.Duration(i%4) * time.Millisecond) // so that gc gets in between
 		b.PutRecord(&Record{Key: k, Stage: id, Outputs: []Output{
 			{Name: "same", Artifact: same}, {Name: "tiny", Artifact: tiny},
 			{Name: "tree", Artifact: Artifact{Kind: KindTree, Digest: manifest.Digest, Size: own.Size + same.Size + tiny.Size, Files: 3}},
