@@ -73,6 +73,9 @@ func (e *Env) writer(ctx context.Context, g global) (*agent.Client, func(), erro
 	if err != nil && isRoot() && early.Unprivileged(err.Error()) {
 		return nil, nil, &engine.Error{Kind: engine.Machine, Message: err.Error(), Hint: containerd.PrivilegesRemedy}
 	}
+	if err != nil && store.TellsOfDamage(err.Error()) {
+		return nil, nil, &engine.Error{Kind: engine.Machine, Message: err.Error(), Hint: engine.DamageRemedy}
+	}
 	if err != nil {
 		return nil, nil, err
 	}

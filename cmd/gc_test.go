@@ -5,6 +5,15 @@ import (
 	"time"
 )
 
+func TestParseKeepSize(t *testing.T) {
+	for text, want := range map[string]int64{"20GiB": 20 << 30, "1.5 GB": 1.5e9, "500": 500, "0": 0, "-1GiB": 0, "lots": 0, "": 0} {
+		got, err := parseKeepSize(text)
+		if got != want || (err == nil) != (want > 0) {
+			t.Errorf("parseKeepSize(%q) = %d, %v", text, got, err)
+		}
+	}
+}
+
 func TestParseAge(t *testing.T) {
 	const day = 24 * time.Hour
 	tests := []struct {

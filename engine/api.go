@@ -23,6 +23,7 @@ type API interface {
 	Shell(ctx context.Context, req ShellRequest, streams runtime.Streams, emit func(event.Event)) (*ShellDoc, error)
 	Get(ctx context.Context, req GetRequest) (*GetDoc, error)
 	GC(ctx context.Context, req GCRequest) (*GCDoc, error)
+	Fsck(ctx context.Context, req FsckRequest, emit func(event.Event)) (*FsckDoc, error)
 	Lock(ctx context.Context, req LockRequest, emit func(event.Event)) (*LockDoc, error)
 	Images(ctx context.Context, req ImagesRequest) (*ImagesDoc, error)
 	ShowImage(ctx context.Context, req ImageRequest, emit func(event.Event)) (*ImageDoc, error)
@@ -216,9 +217,22 @@ type GetDoc struct {
 
 // GCRequest says what gc keeps.
 type GCRequest struct {
-	KeepRuns int           `json:"keep_runs"`
-	KeepAge  time.Duration `json:"keep_age"`
-	DryRun   bool          `json:"dry_run"`
+	KeepRuns  int           `json:"keep_runs"`
+	KeepAge   time.Duration `json:"keep_age"`
+	KeepSize  int64         `json:"keep_size,omitempty"`  // of content, 0 for any
+	KeepCount int           `json:"keep_count,omitempty"` // of results, 0 for any
+	DryRun    bool          `json:"dry_run"`
+}
+
+// FsckRequest says whether what is found is mended.
+type FsckRequest struct {
+	Repair bool `json:"repair"`
+}
+
+// FsckDoc says what fsck found.
+type FsckDoc struct {
+	Schema int `json:"schema"`
+	store.FsckReport
 }
 
 // GCDoc says what gc dropped.

@@ -88,7 +88,7 @@ func Open(cfg Config) (*Engine, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	if !cfg.ReadOnly {
-		if err := roomFor(cfg.Dir, openReserve); err != nil {
+		if err := roomToOpen(cfg.Dir); err != nil {
 			return nil, err
 		}
 	}
@@ -132,7 +132,7 @@ func (e *Engine) Rest(ctx context.Context) {
 		err = e.room()
 	}
 	if err == nil {
-		err = e.store.Maintain(ctx)
+		err = errors.Join(e.store.Maintain(ctx), e.restock())
 	}
 	if err != nil {
 		e.cfg.Logger.Warn("tidying up the store", "error", err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"plumb/hcl"
+	"plumb/store"
 )
 
 // ErrorKind says who has to do something about an error; cmd turns it into the
@@ -58,8 +59,15 @@ func AsError(err error) *Error {
 	if errors.Is(err, context.Canceled) {
 		return &Error{Kind: Interrupted, Message: "canceled"}
 	}
-	return &Error{Kind: Machine, Message: err.Error()}
+	e = &Error{Kind: Machine, Message: err.Error()}
+	if store.TellsOfDamage(e.Message) {
+		e.Hint = DamageRemedy
+	}
+	return e
 }
+
+// DamageRemedy is what to do about a store that cannot be opened for damage.
+const DamageRemedy = "plumb fsck --repair saves what can be read and sets the damaged files aside; what is lost runs again"
 
 func invalid(hint, format string, args ...any) *Error {
 	return &Error{Kind: Invalid, Hint: hint, Message: fmt.Sprintf(format, args...)}

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -33,7 +32,7 @@ func (e *Engine) Get(ctx context.Context, req GetRequest) (*GetDoc, error) {
 		return nil, invalid("name another path with -o, or use --overwrite", "%q is there already and differs", req.Path)
 	}
 	if err := tree.Materialise(ctx, e.store, art, req.Path, tree.MaterialiseOptions{}); err != nil {
-		return nil, fmt.Errorf("writing %q: %w", req.Path, err)
+		return nil, lostContent(err)
 	}
 	return doc, nil
 }
@@ -114,20 +113,4 @@ func outputNamed(rec *store.Record, stage, output string) (store.Artifact, error
 		return store.Artifact{}, invalid("name one: "+stage+"."+strings.Join(names, ", "+stage+"."), "stage %q has %d outputs", stage, len(names))
 	}
 	return store.Artifact{}, invalid("its outputs are: "+strings.Join(names, ", "), "stage %q has no output %q", stage, output)
-}
-
-// GC drops what nothing needs any more.
-func (e *Engine) GC(ctx context.Context, req GCRequest) (*GCDoc, error) {
-	e.sweeps.Add(1)
-	defer e.sweeps.Add(1)
-	rep, err := e.store.GC(ctx, store.Policy{KeepRuns: req.KeepRuns, KeepAge: req.KeepAge, DryRun: req.DryRun})
-	if err != nil {
-		return nil, fmt.Errorf("collecting garbage: %w", err)
-	}
-	if !req.DryRun {
-		if err := errors.Join(e.dropDownloads(), e.dropDebs(req.KeepAge), e.trimFailed(func(int, *failedAttempt) bool { return true })); err != nil {
-			return nil, fmt.Errorf("collecting garbage: %w", err)
-		}
-	}
-	return &GCDoc{Schema: Schema, GCReport: rep}, nil
 }

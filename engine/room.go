@@ -19,14 +19,28 @@ import (
 // room for is no error then: the kernel ends the process with SIGBUS, and with it
 // all its containers. So nothing is written to a store whose disk is all but full,
 // and that is said instead. Half the reserve is enough to open it, so that gc can
-// still make room.
+// still make room; a file in the store holds the place of that much, and goes when the
+// store could not be opened otherwise, or gc not work. Once it is gone, stages are not
+// recorded into what it left for gc.
 const (
-	reserve     = 16 << 20 // more than a memtable, its log and the table that it becomes
+	reserve     = store.ReserveSize // more than a memtable, its log and the table that it becomes
 	openReserve = reserve / 2
 	// startReserve is what a stage needs to begin. It is more than what one that runs
 	// needs to be recorded: when space gets low, what runs can finish.
 	startReserve = 4 * reserve
 )
+
+// roomToOpen requires what opening takes, for which the file gives way.
+func roomToOpen(dir string) error {
+	err := roomFor(dir, openReserve)
+	if err == nil || !store.HasReserve(dir) {
+		return err
+	}
+	if rerr := store.ReleaseReserve(dir); rerr != nil {
+		return errors.Join(err, rerr)
+	}
+	return roomFor(dir, openReserve)
+}
 
 // privileged says whether the blocks that file systems keep for root are ours: root of
 // a user namespace is an ordinary user.
@@ -61,16 +75,20 @@ func roomFor(dir string, bytes int64) error {
 	return nil
 }
 
-// room requires the reserve, for which what failed attempts left gives way.
+// room requires as much as the reserve besides it, for which what failed attempts left gives way.
 func (e *Engine) room() error {
-	err := roomFor(e.cfg.Dir, reserve)
+	need := int64(reserve)
+	if !store.HasReserve(e.cfg.Dir) {
+		need += reserve
+	}
+	err := roomFor(e.cfg.Dir, need)
 	if err == nil || e.cfg.ReadOnly {
 		return err
 	}
-	if terr := e.trimFailed(func(int, *failedAttempt) bool { return true }); terr != nil {
+	if terr := e.dropAllFailed(); terr != nil {
 		return errors.Join(err, terr)
 	}
-	return roomFor(e.cfg.Dir, reserve)
+	return roomFor(e.cfg.Dir, need)
 }
 
 // roomToStart requires room for a stage that begins. While others run it waits for

@@ -35,8 +35,8 @@ func (s *Store) PutBytes(ctx context.Context, data []byte, exec bool) (Artifact,
 	return s.Put(ctx, bytes.NewReader(data), exec)
 }
 
-// OpenBlob opens a blob and gives its size. The content of a small one is
-// checked; ErrNotFound says that there is none.
+// OpenBlob opens a blob, whose content is known to be right, and gives its size. The
+// error is ErrNotFound when there is none, ErrDamaged when it is damaged.
 func (s *Store) OpenBlob(_ context.Context, d Digest) (io.ReadCloser, int64, error) {
 	var small []byte
 	err := s.view(func(txn *badger.Txn) (err error) {
@@ -49,11 +49,34 @@ func (s *Store) OpenBlob(_ context.Context, d Digest) (io.ReadCloser, int64, err
 	if small != nil {
 		return io.NopCloser(bytes.NewReader(small)), int64(len(small)), nil
 	}
-	f, size, err := s.openBlobFile(d)
+	f, size, err := s.openSound(d)
 	if err != nil {
 		return nil, 0, fmt.Errorf("opening the blob %q: %w", d, err)
 	}
 	return f, size, nil
+}
+
+// openSound opens a blob's file, in whatever mode there is one that holds the right
+// content.
+func (s *Store) openSound(d Digest) (*os.File, int64, error) {
+	var errs []error
+	for _, exec := range []bool{false, true} {
+		size, ok := fileSize(s.blobPath(d, exec))
+		if !ok {
+			continue
+		}
+		path, err := s.SoundFile(Artifact{Kind: KindFile, Digest: d, Size: size, Exec: exec})
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		f, err := os.Open(path)
+		return f, size, err
+	}
+	if len(errs) == 0 {
+		return nil, 0, ErrNotFound
+	}
+	return nil, 0, errors.Join(errs...)
 }
 
 // smallBlob gives a blob out of Badger, nil when it is not there.
@@ -63,7 +86,7 @@ func smallBlob(txn *badger.Txn, d Digest) ([]byte, error) {
 		return nil, err
 	}
 	if Sum(b) != d {
-		return nil, errors.New("its content is damaged")
+		return nil, ErrDamaged
 	}
 	return b, nil
 }
@@ -130,7 +153,7 @@ func (s *Store) readBlobIn(txn *badger.Txn, d Digest, limit int64) ([]byte, erro
 		return nil, err
 	}
 	if Sum(b) != d {
-		return nil, errors.New("its content is damaged")
+		return nil, ErrDamaged
 	}
 	return b, nil
 }
@@ -182,9 +205,7 @@ func (s *Store) Stat(d Digest) (size int64, ok bool) {
 // BlobFile gives the file that holds a blob in the wanted mode. There is none for
 // a small one, nor for one that was never put in that mode.
 func (s *Store) BlobFile(a Artifact) (path string, ok bool) {
-	path = s.blobPath(a.Digest, a.Exec)
-	size, ok := fileSize(path)
-	return path, ok && size == a.Size
+	return s.blobPath(a.Digest, a.Exec), s.quick(a) == nil
 }
 
 // Has reports whether a file's content is there, in its mode and size; what is
@@ -199,9 +220,9 @@ func (s *Store) Has(a Artifact) bool {
 	return err == nil && found
 }
 
-// Check looks whether all of an artifact is there in its recorded size: a file's
-// blob, a tree's manifest and the blobs of its members. It reads no content but
-// the manifest.
+// Check looks whether all of an artifact is there in its recorded size and was not
+// written into: a file's blob, a tree's manifest and the blobs of its members. It
+// reads the manifest and what lies in Badger, and of files those that were touched.
 func (s *Store) Check(a Artifact) error {
 	var err error
 	verr := s.view(func(txn *badger.Txn) error {
@@ -233,16 +254,20 @@ func (s *Store) checkFile(txn *badger.Txn, a Artifact) error {
 		if errors.Is(err, badger.ErrKeyNotFound) {
 			return fmt.Errorf("the blob %q is lost", a.Digest)
 		}
+		if err == nil {
+			err = sameSize(a, item.ValueSize())
+		}
 		if err != nil {
 			return err
 		}
-		return sameSize(a, item.ValueSize())
+		return item.Value(func(b []byte) error {
+			if Sum(b) != a.Digest {
+				return fmt.Errorf("the blob %q: %w", a.Digest, ErrDamaged)
+			}
+			return nil
+		})
 	}
-	size, ok := fileSize(s.blobPath(a.Digest, a.Exec))
-	if !ok {
-		return fmt.Errorf("the blob %q is lost", a.Digest)
-	}
-	return sameSize(a, size)
+	return s.quick(a)
 }
 
 func sameSize(a Artifact, size int64) error {

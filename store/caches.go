@@ -1,6 +1,7 @@
 package store
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -9,15 +10,20 @@ import (
 
 // Caches are files, not values of Badger: one may have megabytes, none is worth a
 // sync, and each is read and replaced as a whole. A file ends with the SHA-256 of
-// its name and data, so that one torn by a crash is simply not there.
+// the digest it is named by and its data, so that one torn by a crash is simply not
+// there, and one can be checked by who does not know what it was called.
 
 func (s *Store) cachePath(name string) string { return s.path("cache", Sum([]byte(name)).Hex()) }
 
 func cacheSum(name string, data []byte) Digest {
-	w := &writer{b: make([]byte, 0, len(data)+len(name)+8)}
-	w.string(name)
-	w.b = append(w.b, data...)
-	return Sum(w.b)
+	return cacheSumOf(Sum([]byte(name)), data)
+}
+
+func cacheSumOf(name Digest, data []byte) Digest {
+	h := sha256.New()
+	h.Write(name[:])
+	h.Write(data)
+	return Digest(h.Sum(nil))
 }
 
 // GetCache gives what was last put under name, if it is still there and whole.

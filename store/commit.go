@@ -35,6 +35,7 @@ func (b *Batch) publish() error {
 		if err != nil {
 			return err
 		}
+		b.s.learn(id, dst)
 		delete(b.files, id)
 		dirs[filepath.Dir(dst)] = true
 		if made {
@@ -192,16 +193,17 @@ func (s *Store) writeEntries(entries []entry) error {
 	return s.update(func(txn *badger.Txn) error { return setAll(txn, entries) })
 }
 
-// missing leaves out the small blobs that the store has.
+// missing leaves out the small blobs that the store has. One that is damaged is
+// written again.
 func (s *Store) missing(small []Digest) ([]Digest, error) {
 	var out []Digest
 	err := s.view(func(txn *badger.Txn) error {
 		for _, d := range small {
-			ok, err := has(txn, blobKey(d))
-			if err != nil {
+			b, err := smallBlob(txn, d)
+			if err != nil && !errors.Is(err, ErrDamaged) {
 				return err
 			}
-			if !ok {
+			if b == nil {
 				out = append(out, d)
 			}
 		}

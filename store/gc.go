@@ -20,30 +20,40 @@ import (
 // between leaves garbage and no record without its blobs.
 
 // Policy says what gc keeps: for each project what its newest KeepRuns runs need,
-// and everything used less than KeepAge ago. What is leased stays in any case.
+// and everything used less than KeepAge ago; of that, no more than KeepCount results
+// and KeepSize bytes of content, those that were used last (0 for as much as there is).
+// What is leased stays in any case.
 type Policy struct {
-	KeepRuns int
-	KeepAge  time.Duration
-	DryRun   bool
+	KeepRuns  int
+	KeepAge   time.Duration
+	KeepSize  int64
+	KeepCount int
+	DryRun    bool
 }
 
-// GCReport says what was dropped, or with DryRun would be. Bytes counts blobs.
+// GCReport says what was dropped, or with DryRun would be. Bytes counts blobs. Kept is
+// what the limits of size and count left; nothing is counted without them.
 type GCReport struct {
-	DryRun  bool      `json:"dry_run"`
-	Records int       `json:"records"`
-	Runs    int       `json:"runs"`
-	Blobs   int       `json:"blobs"`
-	Placed  int       `json:"placed"`
-	Caches  int       `json:"caches"`
-	Bytes   int64     `json:"bytes"`
-	Dropped []Dropped `json:"dropped"` // the records, by stage and key
+	DryRun    bool      `json:"dry_run"`
+	Records   int       `json:"records"`
+	Runs      int       `json:"runs"`
+	Blobs     int       `json:"blobs"`
+	Placed    int       `json:"placed"`
+	Caches    int       `json:"caches"`
+	Bytes     int64     `json:"bytes"`
+	Kept      int       `json:"kept,omitempty"`
+	KeptBytes int64     `json:"kept_bytes,omitempty"`
+	Dropped   []Dropped `json:"dropped"` // the records, by stage and key
 }
 
-// Dropped is one record that was dropped, and the rule that did it.
+// Dropped is one record that was dropped, and the rule that did it. Run is the one that
+// made it.
 type Dropped struct {
-	Key   Key    `json:"key"`
-	Stage string `json:"stage"`
-	Rule  string `json:"rule"`
+	Key   Key       `json:"key"`
+	Stage string    `json:"stage"`
+	Run   RunID     `json:"run"`
+	Used  time.Time `json:"used"` // last, by the day
+	Rule  string    `json:"rule"`
 }
 
 const (
@@ -61,8 +71,10 @@ type gcRun struct {
 
 	keys   map[Key]bool // named by kept runs
 	drops  []dropping
+	kept   []kept // by age and runs, for the limits
 	marked map[Digest]bool
 	gone   map[string]bool // Badger keys that are dropped, or would be
+	smalls int             // blobs that were dropped from Badger
 }
 
 // dropping is a key to delete if it still has that version.
@@ -70,6 +82,7 @@ type dropping struct {
 	key     []byte
 	version uint64
 	record  *Dropped // for a record
+	limited bool     // by size or count: that it was used lately is no reason to keep it
 }
 
 // GC drops what p does not keep.
@@ -78,7 +91,7 @@ func (s *Store) GC(ctx context.Context, p Policy) (GCReport, error) {
 	defer s.gcTurn.Unlock()
 	g := &gcRun{s: s, p: p, now: s.now(), report: GCReport{DryRun: p.DryRun, Dropped: []Dropped{}}}
 	g.keys, g.marked, g.gone = map[Key]bool{}, map[Digest]bool{}, map[string]bool{}
-	g.rule = fmt.Sprintf("not needed by the newest %d runs of a project, not used for %v", p.KeepRuns, p.KeepAge)
+	g.rule = fmt.Sprintf("age: not needed by the newest %d runs of a project, not used for %s", p.KeepRuns, ageText(p.KeepAge))
 	if s.absent() {
 		return g.report, nil
 	}
@@ -90,6 +103,9 @@ func (s *Store) GC(ctx context.Context, p Policy) (GCReport, error) {
 			return g.report, err
 		}
 	}
+	if err := s.recordsSound(); err != nil { // what it did not see it would take for garbage
+		return g.report, fmt.Errorf("collecting garbage: %w", err)
+	}
 	s.guard.expire(g.now)
 	s.guard.begin()
 	defer s.guard.end()
@@ -99,12 +115,15 @@ func (s *Store) GC(ctx context.Context, p Policy) (GCReport, error) {
 		}
 	}
 	s.trees.clear()
+	if !p.DryRun && len(g.drops)+g.smalls >= compactFrom {
+		return g.report, s.compact()
+	}
 	return g.report, nil
 }
 
 func (g *gcRun) drop(item *badger.Item, rec *Dropped) {
 	key := item.KeyCopy(nil)
-	g.drops = append(g.drops, dropping{key, item.Version(), rec})
+	g.drops = append(g.drops, dropping{key, item.Version(), rec, false})
 	g.gone[string(key)] = true
 }
 
@@ -169,26 +188,35 @@ func (g *gcRun) dropRun(txn *badger.Txn, id RunID, project string) error {
 
 // decideRecords drops the records that no kept run names and nobody used lately.
 func (g *gcRun) decideRecords(ctx context.Context) error {
-	return g.s.view(func(txn *badger.Txn) error {
+	limits := g.p.KeepSize > 0 || g.p.KeepCount > 0
+	if err := g.s.view(func(txn *badger.Txn) error {
 		return eachItem(txn, inRecords, func(item *badger.Item) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
 			k := Key(item.Key()[1:])
-			if g.keys[k] || g.s.guard.leased(k) {
+			needed := g.keys[k] || g.s.guard.leased(k)
+			if needed && !limits {
 				return nil
 			}
 			rec, err := g.s.record(txn, k)
 			if errors.Is(err, errFrame) {
 				rec, err = &Record{Key: k}, nil
 			}
-			if err != nil || g.usedLately(txn, rec) {
+			if err != nil {
 				return err
 			}
-			g.drop(item, &Dropped{k, rec.Stage, g.rule})
+			if needed || g.usedLately(txn, rec) {
+				g.keep(txn, item, rec)
+				return nil
+			}
+			g.drop(item, dropped(rec, g.rule, g.lastUse(txn, rec)))
 			return nil
 		})
-	})
+	}); err != nil {
+		return err
+	}
+	return g.decideLimits()
 }
 
 func (g *gcRun) usedLately(txn *badger.Txn, r *Record) bool {
@@ -318,21 +346,36 @@ func (g *gcRun) dropOne(txn *badger.Txn, d dropping) (bool, error) {
 		return false, err
 	}
 	if d.record != nil {
-		if g.s.guard.leased(d.record.Key) || g.s.touchedLately(d.record.Key, g.now, g.p.KeepAge) {
+		used := g.s.touchedLately(d.record.Key, g.now, g.p.KeepAge)
+		if d.limited {
+			used = g.s.touchedNow(d.record.Key)
+		}
+		if used || g.s.guard.leased(d.record.Key) {
 			return false, nil
 		}
-		p, err := json.Marshal(Tombstone{Key: d.record.Key, When: g.now.UTC(), Rule: g.rule})
-		if err != nil {
-			return false, err
-		}
-		if p, err = g.s.pack.frame(p); err != nil {
-			return false, err
-		}
-		if err := txn.Set(keyOf(inTombstones, d.record.Key), p); err != nil {
+		if err := g.s.setTombstone(txn, &Tombstone{Key: d.record.Key, When: g.now.UTC(), Rule: d.record.Rule}); err != nil {
 			return false, err
 		}
 	}
 	return true, txn.Delete(d.key)
+}
+
+func (s *Store) setTombstone(txn *badger.Txn, t *Tombstone) error {
+	p, err := json.Marshal(t)
+	if err == nil {
+		p, err = s.pack.frame(p)
+	}
+	if err != nil {
+		return err
+	}
+	return txn.Set(keyOf(inTombstones, t.Key), p)
+}
+
+// touchedNow reports whether a record was used since gc wrote which were.
+func (s *Store) touchedNow(k Key) bool {
+	s.touched.mu.Lock()
+	defer s.touched.mu.Unlock()
+	return s.touched.known[k]
 }
 
 // touchedLately reports whether a record was used so lately that this may not be

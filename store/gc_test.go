@@ -196,11 +196,11 @@ func TestGCDropsPlacedAndCaches(t *testing.T) {
 	c.now = time.Now()
 	s := openStore(t, t.TempDir(), Options{Now: c.Now})
 	build := func(tmp string) error { return os.Mkdir(tmp, 0o755) }
-	_, releaseA, err := s.Placed(Digest{1}, build)
+	_, releaseA, err := s.Placed(Digest{1}, isWhole, build)
 	if err != nil {
 		t.Fatal(err)
 	}
-	usedPath, releaseB, err := s.Placed(Digest{2}, build)
+	usedPath, releaseB, err := s.Placed(Digest{2}, isWhole, build)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -274,7 +274,7 @@ func TestPlacedIsBuiltOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			p, release, err := s.Placed(Digest{1}, func(tmp string) error {
+			p, release, err := s.Placed(Digest{1}, isWhole, func(tmp string) error {
 				mu.Lock()
 				defer mu.Unlock()
 				built = append(built, tmp)
@@ -294,7 +294,9 @@ func TestPlacedIsBuiltOnce(t *testing.T) {
 	if len(slices.Compact(built)) != 1 {
 		t.Errorf("built %d times", len(built))
 	}
-	if _, _, err := s.Placed(Digest{2}, func(tmp string) error { return fmt.Errorf("no") }); err == nil {
+	if _, _, err := s.Placed(Digest{2}, isWhole, func(tmp string) error { return fmt.Errorf("no") }); err == nil {
 		t.Error("a failed build was not told")
 	}
 }
+
+func isWhole(string) bool { return true }

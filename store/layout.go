@@ -153,7 +153,7 @@ func checkFormat(path string) (known bool, err error) {
 	}
 	have, err := strconv.Atoi(strings.TrimSpace(string(b)))
 	if err != nil || have < 1 {
-		return false, fmt.Errorf("reading the format: %q is no version", b)
+		return false, fmt.Errorf("%w: %q is no version", ErrFormat, b)
 	}
 	if have > Format {
 		return false, fmt.Errorf("%w: its format is %d, this plumb knows %d", ErrNewerFormat, have, Format)

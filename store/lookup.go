@@ -97,6 +97,9 @@ func (s *Store) missed(txn *badger.Txn, k Key) (Found, error) {
 			return Found{Miss: &Miss{Kind: MissEvicted, Tombstone: t}}, nil
 		}
 	}
+	if err := s.soundLately(); err != nil { // it may well have been there
+		return Found{Miss: &Miss{Kind: MissDamaged, Detail: err.Error()}}, nil
+	}
 	return Found{Miss: &Miss{Kind: MissAbsent}}, nil
 }
 

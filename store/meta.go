@@ -79,6 +79,7 @@ func openMeta(dir string, readOnly bool, log *slog.Logger) (*badger.DB, error) {
 	o.BlockCacheSize = 0
 	o.NumCompactors = 2
 	o.NumGoroutines = 2
+	o.ChecksumVerificationMode = options.OnBlockRead
 	if !readOnly {
 		if err := dropEmptyLogs(dir); err != nil {
 			return nil, err
@@ -127,9 +128,10 @@ func (l badgerLog) Debugf(string, ...any)       {}
 
 // view runs fn in a transaction that only reads. It is not run at all when there
 // is no store on disk.
-func (s *Store) view(fn func(*badger.Txn) error) error {
+func (s *Store) view(fn func(*badger.Txn) error) (err error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	defer s.blame(&err)
 	if s.db == nil {
 		return nil
 	}
@@ -141,7 +143,7 @@ func (s *Store) view(fn func(*badger.Txn) error) error {
 func (s *Store) update(fn func(*badger.Txn) error) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if !s.rw {
+	if !s.rw.Load() {
 		return ErrReadOnly
 	}
 	for {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"plumb/store/erase"
 )
@@ -20,12 +21,17 @@ type placed struct {
 	mu    sync.Mutex
 	users map[string]int
 	turns map[string]*sync.Mutex
+	seen  map[string]time.Time // when it was last found whole
 }
 
+// lookAgain is for how long what was found whole is taken to be: a run gives one
+// directory to many stages, some at the same moment.
+const lookAgain = 200 * time.Millisecond
+
 // Placed gives the path of what was placed under name, making it with build if it
-// is not there: build gets a path to make, on the same file system, and what it
-// made is renamed into place. It stays until release is called.
-func (s *Store) Placed(name Digest, build func(tmp string) error) (path string, release func(), err error) {
+// is not there, or whole finds it damaged: build gets a path to make, on the same file
+// system, and what it made is renamed into place. It stays until release is called.
+func (s *Store) Placed(name Digest, whole func(path string) bool, build func(tmp string) error) (path string, release func(), err error) {
 	if !s.isWritable() {
 		return "", nil, fmt.Errorf("placing %q: %w", name, ErrReadOnly)
 	}
@@ -38,14 +44,58 @@ func (s *Store) Placed(name Digest, build func(tmp string) error) (path string, 
 	turn := s.placed.turn(path)
 	turn.Lock()
 	defer turn.Unlock()
-	if _, err := os.Lstat(path); err == nil {
+	if _, err = os.Lstat(path); err == nil && s.placed.whole(path, whole) {
 		return path, release, nil
 	}
-	if err := s.place(path, build); err != nil {
+	if err == nil {
+		s.log.Warn("what was placed for stages is damaged, and is made again", "path", path)
+		err = s.placed.setAway(path, s.tempName())
+	} else {
+		err = nil
+	}
+	if err == nil {
+		err = s.place(path, build)
+	}
+	if err != nil {
 		release()
 		return "", nil, fmt.Errorf("placing %q: %w", name, err)
 	}
+	s.placed.found(path)
 	return path, release, nil
+}
+
+func (p *placed) whole(path string, whole func(string) bool) bool {
+	p.mu.Lock()
+	at := p.seen[path]
+	p.mu.Unlock()
+	if time.Since(at) < lookAgain {
+		return true
+	}
+	if !whole(path) {
+		return false
+	}
+	p.found(path)
+	return true
+}
+
+func (p *placed) found(path string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.seen == nil {
+		p.seen = map[string]time.Time{}
+	}
+	p.seen[path] = time.Now()
+}
+
+// setAway renames a damaged directory away. Who reads it already has it mounted, and
+// goes on seeing it.
+func (p *placed) setAway(path, to string) error {
+	if fi, err := os.Lstat(path); err == nil && fi.IsDir() {
+		if err := os.Chmod(path, 0o700); err != nil {
+			return err
+		}
+	}
+	return os.Rename(path, to+trashSuffix)
 }
 
 func (s *Store) place(path string, build func(tmp string) error) error {
@@ -127,6 +177,7 @@ func (p *placed) setAside(path, to string, dry bool) (bool, error) {
 		}
 	}
 	delete(p.turns, path)
+	delete(p.seen, path)
 	return true, os.Rename(path, to+trashSuffix)
 }
 

@@ -75,12 +75,17 @@ type Failure struct {
 	Attempts []Attempt `json:"attempts"`
 }
 
-// Tombstone says that a record was removed by gc: when and by which rule.
+// Tombstone says that a record was removed: when, by which rule, and by whom, which is
+// gc where nothing is said.
 type Tombstone struct {
 	Key  Key       `json:"key"`
 	When time.Time `json:"when"`
 	Rule string    `json:"rule"`
+	By   string    `json:"by,omitempty"`
 }
+
+// ByFsck is who removed what was damaged.
+const ByFsck = "fsck"
 
 // Miss says why Lookup found no usable record.
 type Miss struct {

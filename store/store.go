@@ -9,6 +9,7 @@
 //	DIR/cache/          what can be made again: evaluated pipelines, stat caches
 //	DIR/placed/BOOT/    directories of hard links to blobs, which running stages read
 //	DIR/tmp/            being written; the next owner sweeps it
+//	DIR/damaged/        what proved to be damaged, or foreign; nothing reads it
 //
 // # Owning
 //
@@ -31,7 +32,9 @@
 // # Reading
 //
 // Damage is a miss, not an error: a record that does not decode, or one of whose
-// blobs is lost or has another size, is a MissDamaged with the reason. Checking a
+// blobs is lost, has another size or was written into, is a MissDamaged with the
+// reason, and no reader is ever given other content than a digest stands for (see
+// sound.go). Checking a
 // tree means to look for each of its members. A large tree that was found whole
 // is taken to be so for as long as the directories that hold its members' blobs
 // have not changed since.
@@ -71,6 +74,7 @@ var (
 	ErrReadOnly    = errors.New("the store is opened read-only")
 	ErrNotFound    = errors.New("not in the store")
 	ErrTooLarge    = errors.New("too large")
+	ErrFormat      = errors.New("reading the format") // it is damaged
 )
 
 // Store is an opened store. Its methods may be called from several goroutines.
@@ -84,7 +88,7 @@ type Store struct {
 	mu   sync.RWMutex // guards what Writable and Close exchange
 	lock *os.File     // nil when there is no store on disk
 	db   *badger.DB   // nil when there is no store on disk
-	rw   bool
+	rw   atomic.Bool
 
 	temps   atomic.Uint64
 	dirty   dirtyDirs
@@ -92,6 +96,8 @@ type Store struct {
 	guard   guard        // what gc must leave alone
 	touched touched      // records used, not yet written
 	trees   treeMemo
+	sound   soundFiles
+	tables  soundTables
 	sweeper sweeper
 	placed  placed
 	gcTurn  sync.Mutex // one gc at a time
@@ -105,7 +111,19 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the store %q: %w", dir, err)
 	}
-	s := &Store{dir: abs, now: o.Now, log: o.Logger, pack: newPacker(), pid: o.PID}
+	s := newStore(abs, o)
+	open := s.openWritable
+	if o.ReadOnly {
+		open = s.openReadOnly
+	}
+	if err := open(); err != nil {
+		return nil, fmt.Errorf("opening the store %q: %w", abs, err)
+	}
+	return s, nil
+}
+
+func newStore(dir string, o Options) *Store {
+	s := &Store{dir: dir, now: o.Now, log: o.Logger, pack: newPacker(), pid: o.PID}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -115,14 +133,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	open := s.openWritable
-	if o.ReadOnly {
-		open = s.openReadOnly
-	}
-	if err := open(); err != nil {
-		return nil, fmt.Errorf("opening the store %q: %w", abs, err)
-	}
-	return s, nil
+	return s
 }
 
 // Dir is the store's directory.
@@ -152,7 +163,7 @@ func (s *Store) openReadOnly() error {
 		}
 		return s.recover()
 	}
-	db, err := openMeta(s.path("meta"), true, s.log)
+	db, err := s.openSoundMeta(true)
 	if err != nil {
 		return errors.Join(fmt.Errorf("opening the records: %w", err), lock.Close())
 	}
@@ -167,14 +178,14 @@ func (s *Store) recover() error {
 	if err != nil {
 		return err
 	}
-	db, err := openMeta(s.path("meta"), false, s.log)
+	db, err := s.openSoundMeta(false)
 	if err == nil {
 		err = db.Close()
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("recovering the records: %w", err), lock.Close())
 	}
-	if db, err = openMeta(s.path("meta"), true, s.log); err != nil {
+	if db, err = s.openSoundMeta(true); err != nil {
 		return errors.Join(fmt.Errorf("opening the records: %w", err), lock.Close())
 	}
 	s.lock, s.db = lock, db
@@ -208,7 +219,7 @@ func (s *Store) own(lock *os.File) error {
 	if err := s.makeLayout(); err != nil {
 		return err
 	}
-	db, err := openMeta(s.path("meta"), false, s.log)
+	db, err := s.openSoundMeta(false)
 	if err != nil {
 		return fmt.Errorf("opening the records: %w", err)
 	}
@@ -217,7 +228,8 @@ func (s *Store) own(lock *os.File) error {
 			return errors.Join(err, db.Close())
 		}
 	}
-	s.lock, s.db, s.rw = lock, db, true
+	s.lock, s.db = lock, db
+	s.rw.Store(true)
 	s.sweeper.start(s.log, s.leftovers)
 	return nil
 }
@@ -227,7 +239,7 @@ func (s *Store) own(lock *os.File) error {
 func (s *Store) Writable() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.rw {
+	if s.rw.Load() {
 		return nil
 	}
 	if err := s.release(); err != nil {
@@ -247,18 +259,16 @@ func (s *Store) Writable() error {
 func (s *Store) Close() error {
 	var err error
 	if s.isWritable() {
-		err = s.flushTouched()
+		err = errors.Join(s.flushTouched(), s.saveSound())
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return errors.Join(err, s.release())
 }
 
-func (s *Store) isWritable() bool {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.rw
-}
+// isWritable takes no lock: it is asked from inside transactions, and one who waits for
+// the lock to write would be waited for.
+func (s *Store) isWritable() bool { return s.rw.Load() }
 
 // release closes what is open; the lock last, so that the next owner finds
 // everything closed.
@@ -270,9 +280,13 @@ func (s *Store) release() error {
 			errs = append(errs, fmt.Errorf("closing the records: %w", err))
 		}
 	}
+	if s.rw.Load() {
+		s.keepTables()
+	}
 	if s.lock != nil {
 		errs = append(errs, s.lock.Close())
 	}
-	s.db, s.lock, s.rw = nil, nil, false
+	s.db, s.lock = nil, nil
+	s.rw.Store(false)
 	return errors.Join(errs...)
 }

@@ -164,6 +164,7 @@ func (g *gcRun) sweepSmall(ctx context.Context) error {
 			for _, e := range part {
 				if !g.wanted(e.d) {
 					entries = append(entries, blobKey(e.d))
+					g.smalls++
 					g.report.Blobs++
 					g.report.Bytes += e.size
 				}

@@ -3,6 +3,7 @@ package view
 import (
 	"fmt"
 	"io"
+	"time"
 
 	"plumb/engine"
 	"plumb/engine/agent"
@@ -69,6 +70,9 @@ func GC(w io.Writer, s Style, doc *engine.GCDoc) {
 	}
 	fmt.Fprintf(w, "%s %s, %s and %s: %s\n", verb, plural(doc.Records, "result"), plural(doc.Blobs, "blob"), plural(doc.Runs, "run"), size(doc.Bytes))
 	for _, d := range doc.Dropped {
-		fmt.Fprintf(w, "  %s  %s  %s\n", d.Key.Short(), d.Stage, s.paint(dim, d.Rule))
+		fmt.Fprintf(w, "  %s  %s of run %s, used %s  %s\n", d.Key.Short(), printable(d.Stage), d.Run, d.Used.Format(time.DateOnly), s.paint(dim, d.Rule))
+	}
+	if doc.Kept > 0 {
+		fmt.Fprintf(w, "kept %s: %s\n", plural(doc.Kept, "result"), size(doc.KeptBytes))
 	}
 }

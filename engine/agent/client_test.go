@@ -43,6 +43,9 @@ var verbs = []struct {
 	{"gc", func(ctx context.Context, c engine.API) (any, error) {
 		return c.GC(ctx, engine.GCRequest{KeepRuns: 7})
 	}, &engine.GCDoc{Schema: 7}},
+	{"fsck", func(ctx context.Context, c engine.API) (any, error) {
+		return c.Fsck(ctx, engine.FsckRequest{Repair: true}, func(event.Event) {})
+	}, &engine.FsckDoc{Schema: 1, FsckReport: store.FsckReport{Repair: true, OK: true}}},
 }
 
 func TestCall(t *testing.T) {

@@ -104,6 +104,11 @@ func (f *fake) GC(_ context.Context, r engine.GCRequest) (*engine.GCDoc, error) 
 	return answerOf(f, engine.GCDoc{Schema: r.KeepRuns})
 }
 
+func (f *fake) Fsck(_ context.Context, r engine.FsckRequest, emit func(event.Event)) (*engine.FsckDoc, error) {
+	emit(event.Event{Type: event.Progress, Message: "reading the store", Done: 1, Total: 2})
+	return answerOf(f, engine.FsckDoc{Schema: 1, FsckReport: store.FsckReport{Repair: r.Repair, OK: true}})
+}
+
 func (f *fake) Run(ctx context.Context, r engine.RunRequest, emit func(event.Event)) error {
 	return f.run(ctx, r, emit)
 }

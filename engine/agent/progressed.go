@@ -58,6 +58,11 @@ func (c *Client) Lock(ctx context.Context, r engine.LockRequest, emit func(event
 	return listen[engine.LockDoc](ctx, c, "lock", r, emit)
 }
 
+// Fsck implements engine.API.
+func (c *Client) Fsck(ctx context.Context, r engine.FsckRequest, emit func(event.Event)) (*engine.FsckDoc, error) {
+	return listen[engine.FsckDoc](ctx, c, "fsck", r, emit)
+}
+
 // Images implements engine.API.
 func (c *Client) Images(ctx context.Context, r engine.ImagesRequest) (*engine.ImagesDoc, error) {
 	return call[engine.ImagesDoc](ctx, c, "images", r)

@@ -273,6 +273,7 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("POST /v1/show", s.counted(unary(s.api.Show)))
 	mux.HandleFunc("POST /v1/get", s.counted(unary(s.api.Get)))
 	mux.HandleFunc("POST /v1/gc", s.counted(unary(s.api.GC)))
+	mux.HandleFunc("POST /v1/fsck", s.counted(telling(s.api.Fsck)))
 	mux.HandleFunc("POST /v1/lock", s.counted(telling(s.api.Lock)))
 	mux.HandleFunc("POST /v1/images", s.counted(unary(s.api.Images)))
 	mux.HandleFunc("POST /v1/images/remove", s.counted(unary(s.api.RemoveImages)))

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -128,7 +129,7 @@ func evictedText(t *store.Tombstone) string {
 	if t == nil {
 		return "its result was removed by gc"
 	}
-	return fmt.Sprintf("its result was removed by gc on %s (%s)", t.When.UTC().Format(time.DateOnly), t.Rule)
+	return fmt.Sprintf("its result was removed by %s on %s (%s)", cmp.Or(t.By, "gc"), t.When.UTC().Format(time.DateOnly), t.Rule)
 }
 
 func failedText(f *store.Failure) string {

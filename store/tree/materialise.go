@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -119,52 +118,49 @@ func (m *materialiser) file(dst string, a store.Artifact) error {
 		}
 		return os.WriteFile(dst, data, mode)
 	}
-	src, ok := m.st.BlobFile(a)
-	if !ok {
-		return fmt.Errorf("the blob %q: %w", a.Digest, store.ErrNotFound)
-	}
 	f, err := os.OpenFile(dst, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return err
 	}
-	if m.o.ReadOnlyLinks {
-		linked, err := linkOver(f, src, dst)
-		if linked || err != nil {
-			return errors.Join(err, f.Close())
-		}
-	}
-	return errors.Join(fill(f, src), f.Close())
+	return errors.Join(m.content(f, a, dst), f.Close())
 }
 
-// linkOver makes dst a link to src, unless f, which is dst, can be a clone or a
-// link is not possible.
-func linkOver(f *os.File, src, dst string) (bool, error) {
-	in, err := os.Open(src)
+// content makes f, which is dst, what the blob is: a clone, which shares its blocks, a
+// link where that is wanted, else a copy. A clone or a link is of a file whose content
+// is known, a copy is hashed on its way.
+func (m *materialiser) content(f *os.File, a store.Artifact, dst string) error {
+	if cloned, err := clone(m.st, f, a); cloned || err != nil {
+		return err
+	}
+	if m.o.ReadOnlyLinks {
+		link := dst + ".link"
+		err := m.st.LinkBlob(a, link)
+		if err == nil {
+			return os.Rename(link, dst)
+		}
+		if errors.Is(err, store.ErrDamaged) || errors.Is(err, store.ErrNotFound) {
+			return err
+		} // another file system, too many links: a copy will do
+	}
+	return m.st.CopyBlob(f, a)
+}
+
+// clone makes f share the blocks of a blob's file, where the file system can do that.
+func clone(st *store.Store, f *os.File, a store.Artifact) (bool, error) {
+	path, ok := st.BlobFile(a)
+	if !ok {
+		return false, nil // copying says why
+	}
+	in, err := os.Open(path)
 	if err != nil {
 		return false, err
 	}
 	cloned := unix.IoctlFileClone(int(f.Fd()), int(in.Fd())) == nil
-	if err := in.Close(); err != nil || cloned {
-		return cloned, err
+	if err := in.Close(); err != nil || !cloned {
+		return false, err
 	}
-	link := dst + ".link"
-	if os.Link(src, link) != nil {
-		return false, nil // another file system, too many links: a copy will do
-	}
-	return true, os.Rename(link, dst)
-}
-
-// fill makes f's content that of the file src: a clone, else a copy inside the
-// kernel where it can do that.
-func fill(f *os.File, src string) error {
-	in, err := os.Open(src)
-	if err != nil {
-		return err
-	}
-	if unix.IoctlFileClone(int(f.Fd()), int(in.Fd())) != nil {
-		_, err = io.Copy(f, in)
-	}
-	return errors.Join(err, in.Close())
+	_, err = st.SoundFile(a)
+	return true, err
 }
 
 // Same reports whether dest is a file or directory with exactly the content of

@@ -40,7 +40,11 @@ func Place(ctx context.Context, st *store.Store, items []Item) (dir string, rele
 	}
 	leased := st.LeaseBlobs(artifacts...)
 	defer leased()
-	return st.Placed(nameOf("directory", items), func(tmp string) error {
+	whole := func(at string) bool {
+		p := placer{ctx: ctx, st: st, top: at}
+		return p.intact(items)
+	}
+	return st.Placed(nameOf("directory", items), whole, func(tmp string) error {
 		p := placer{ctx: ctx, st: st, top: tmp}
 		return p.build(items)
 	})
@@ -53,18 +57,59 @@ func PlaceArtifact(ctx context.Context, st *store.Store, a store.Artifact) (at s
 	}
 	leased := st.LeaseBlobs(a)
 	if a.Size > store.SmallBlob {
-		at, ok := st.BlobFile(a)
-		if !ok {
+		at, err := st.SoundFile(a)
+		if err != nil {
 			leased()
-			return "", nil, fmt.Errorf("placing the blob %q: %w", a.Digest, store.ErrNotFound)
+			return "", nil, fmt.Errorf("placing: %w", err)
 		}
 		return at, leased, nil
 	}
 	defer leased()
-	return st.Placed(nameOf("file", []Item{{Artifact: a}}), func(tmp string) error {
+	name := nameOf("file", []Item{{Artifact: a}})
+	whole := func(at string) bool { return st.SoundLink(a, at) }
+	return st.Placed(name, whole, func(tmp string) error {
 		p := placer{ctx: ctx, st: st, top: tmp}
 		return p.file("", a)
 	})
+}
+
+// intact reports whether what was placed before is still what the items are: nobody
+// wrote into a file, and none is missing.
+func (p *placer) intact(items []Item) bool {
+	file := func(rel string, a store.Artifact) bool {
+		return p.ctx.Err() == nil && p.st.SoundLink(a, filepath.Join(p.top, rel))
+	}
+	for _, it := range items {
+		if it.Kind != store.KindTree {
+			if !file(it.Path, it.Artifact) {
+				return false
+			}
+			continue
+		}
+		entries, err := ReadManifest(p.st, it.Artifact)
+		if err != nil {
+			return false
+		}
+		for i := range entries {
+			e := &entries[i]
+			at := path.Join(it.Path, e.Path)
+			switch e.Kind {
+			case KindFile:
+				if !file(at, e.Artifact()) {
+					return false
+				}
+			case KindLink:
+				if to, err := os.Readlink(filepath.Join(p.top, at)); err != nil || to != e.Link {
+					return false
+				}
+			default:
+				if fi, err := os.Lstat(filepath.Join(p.top, at)); err != nil || !fi.IsDir() {
+					return false
+				}
+			}
+		}
+	}
+	return true
 }
 
 // nameOf tells placed things apart, every field with its length.
@@ -184,14 +229,10 @@ func (p *placer) file(rel string, a store.Artifact) error {
 		}
 		return writeFile(dst, data, placedMode(a.Exec))
 	}
-	src, ok := p.st.BlobFile(a)
-	if !ok {
-		return fmt.Errorf("the blob %q: %w", a.Digest, store.ErrNotFound)
-	}
-	err := os.Link(src, dst)
+	err := p.st.LinkBlob(a, dst)
 	if errors.Is(err, unix.EMLINK) || errors.Is(err, unix.EPERM) {
 		// The file system allows no more links to this blob, or none at all.
-		return copyFile(src, dst, placedMode(a.Exec))
+		return p.copy(a, dst)
 	}
 	return err
 }
@@ -213,12 +254,16 @@ func writeFile(path string, data []byte, mode fs.FileMode) error {
 	return errors.Join(err, settle(f, mode))
 }
 
-func copyFile(src, dst string, mode fs.FileMode) error {
+func (p *placer) copy(a store.Artifact, dst string) error {
 	f, err := os.OpenFile(dst, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
-	return errors.Join(fill(f, src), settle(f, mode))
+	cloned, err := clone(p.st, f, a)
+	if !cloned && err == nil {
+		err = p.st.CopyBlob(f, a)
+	}
+	return errors.Join(err, settle(f, placedMode(a.Exec)))
 }
 
 // settle gives a written file its mode and time, and closes it.

@@ -1,0 +1,163 @@
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+func (f *fsck) run(txn *badger.Txn, item *badger.Item) error {
+	id := RunID(item.Key()[1:])
+	name := "run " + string(id)
+	sr, err := decoded(f, txn, item, name, "plumb runs and plumb show do not show it", decodeJSON[storedRun])
+	if sr == nil || err != nil {
+		return err
+	}
+	f.report.Runs++
+	if err := f.runIndex(txn, sr); err != nil {
+		return err
+	}
+	stages, err := f.s.table(txn, sr.Table)
+	if err != nil {
+		if err := f.found(Finding{
+			Kind: FoundLostTable, Object: name, Detail: err.Error(),
+			Effect: "plumb show does not tell its stages; their results stay", Remedy: "the run is kept without its stages",
+		}, func() error { return nil }); err != nil || !f.o.Repair {
+			return err
+		}
+		sr.Table = Digest{}
+		return f.rewriteJSON(item, sr)
+	}
+	lost := 0
+	for i := range stages {
+		var n int
+		stages[i].Attempts, n = f.withoutLost(txn, stages[i].Attempts)
+		lost += n
+	}
+	if lost == 0 {
+		return nil
+	}
+	if err := f.lostLogs(name, lost); err != nil || !f.o.Repair {
+		return err
+	}
+	run := sr.Run
+	run.Stages = stages
+	f.edits = append(f.edits, edit{key: item.KeyCopy(nil), version: item.Version(), run: &run})
+	return nil
+}
+
+// runIndex looks whether a run is found by its project.
+func (f *fsck) runIndex(txn *badger.Txn, sr *storedRun) error {
+	at := projectKey(sr.Project, sr.ID)
+	ok, err := has(txn, at)
+	if ok || err != nil {
+		return err
+	}
+	return f.change(Finding{
+		Kind: FoundWrongIndex, Object: "run " + string(sr.ID), Detail: "it is not in the list of its project's runs", Effect: "plumb runs does not list it", Remedy: "it is listed",
+	}, edit{key: at, val: []byte{}})
+}
+
+// indexed looks whether what an index names is there.
+func (f *fsck) indexed(txn *badger.Txn, item *badger.Item) error {
+	skip := 1
+	if item.Key()[0] == inProjects {
+		skip += 16
+	}
+	if len(item.Key()) <= skip {
+		return f.stray(item)
+	}
+	id := RunID(item.Key()[skip:])
+	ok, err := has(txn, runKey(inRuns, id))
+	if ok || err != nil {
+		return err
+	}
+	return f.change(Finding{
+		Kind: FoundWrongIndex, Object: "run " + string(id), Detail: "it is listed and not recorded", Effect: "none", Remedy: "it is listed no more",
+	}, edit{key: item.KeyCopy(nil), version: item.Version()})
+}
+
+func (f *fsck) rewriteJSON(item *badger.Item, v any) error {
+	p, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	f.rewrite(item, p)
+	return nil
+}
+
+// resolves looks whether all of an artifact is there, and sound. What came into the
+// store since its files were read is taken at its word.
+func (f *fsck) resolves(txn *badger.Txn, a Artifact) error {
+	if a.Kind != KindTree {
+		return f.resolvesFile(txn, a)
+	}
+	if err, known := f.trees[a.Digest]; known {
+		return err
+	}
+	err := f.resolvesTree(txn, a)
+	f.trees[a.Digest] = err
+	return err
+}
+
+func (f *fsck) resolvesTree(txn *badger.Txn, a Artifact) error {
+	b, err := f.s.readBlobIn(txn, a.Digest, maxPayload)
+	if err != nil {
+		return fmt.Errorf("the manifest %q: %w", a.Digest, err)
+	}
+	entries, err := DecodeTree(b)
+	if err != nil {
+		return fmt.Errorf("the manifest %q: %w", a.Digest, err)
+	}
+	for i := range entries {
+		if entries[i].Kind != EntryFile {
+			continue
+		}
+		if err := f.resolvesFile(txn, entries[i].Artifact()); err != nil {
+			return fmt.Errorf("%q in it: %w", entries[i].Path, err)
+		}
+	}
+	return nil
+}
+
+func (f *fsck) resolvesFile(txn *badger.Txn, a Artifact) error {
+	if a.Size <= SmallBlob {
+		if size, ok := f.small[a.Digest]; ok {
+			return sameSize(a, size)
+		}
+		return f.s.checkFile(txn, a)
+	}
+	id := blobID{a.Digest, a.Exec}
+	if size, ok := f.files[id]; ok {
+		return sameSize(a, size)
+	}
+	if why, ok := f.bad[id]; ok {
+		return fmt.Errorf("the blob %q is damaged: %s", a.Digest, why)
+	}
+	if _, ok := fileSize(f.s.blobPath(a.Digest, a.Exec)); !ok {
+		return fmt.Errorf("the blob %q is lost", a.Digest)
+	}
+	return nil
+}
+
+// resolvesLog is of a blob of which only the digest is known.
+func (f *fsck) resolvesLog(txn *badger.Txn, d Digest) error {
+	if _, ok := f.small[d]; ok {
+		return nil
+	}
+	if _, ok := f.files[blobID{d, false}]; ok {
+		return nil
+	}
+	if why, ok := f.bad[blobID{d, false}]; ok {
+		return errors.New(why)
+	}
+	if b, err := smallBlob(txn, d); b != nil || err != nil {
+		return err
+	}
+	if _, ok := fileSize(f.s.blobPath(d, false)); !ok {
+		return ErrNotFound
+	}
+	return nil
+}
