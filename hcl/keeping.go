@@ -13,7 +13,7 @@ import (
 
 // retained reads { path = …, retain = … }, and gives what is left to be read as a path.
 func (s *scope) retained(x entry) (path entry, unkept, ok bool) {
-	v, fine := s.open(x.value, x.valueRange, "outputs")
+	v, fine := s.open(x.value, x.valueRange, "path of an output")
 	if !fine || !v.IsKnown() || v.IsNull() || !v.Type().IsObjectType() && !v.Type().IsMapType() {
 		return x, false, fine
 	}

@@ -19,7 +19,7 @@ func (p *Planner) resolve(s *hcl.Stage, st *state) (*Action, Note, error) {
 	if !ok {
 		return nil, Note{}, fmt.Errorf("image %q is not pinned", s.Image)
 	}
-	a := &Action{Image: image, Platform: p.cfg.Platforms[s.Image], Metrics: s.Metrics, Seed: s.Seed, Secrets: s.Secrets, Network: s.Network, Isolation: p.cfg.Isolation}
+	a := &Action{Image: image, Platform: p.cfg.Platforms[s.Image], Metrics: s.Metrics, Seed: s.Seed, Secrets: s.Secrets, Network: s.Network, Isolation: p.cfg.Isolation, Checkpoint: s.Checkpoint}
 	metrics, err := p.metrics(s)
 	if err != nil {
 		return nil, Note{}, err
