@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"plumb/store"
 	"plumb/store/tree"
@@ -89,31 +90,35 @@ func (e *Engine) findOutput(dir, name string) (store.Artifact, error) {
 				return store.Artifact{}, fmt.Errorf("reading the result of stage %q: %w", stage, err)
 			}
 			if rec != nil {
-				return outputNamed(rec, stage, output)
+				o, err := outputNamed(rec, stage, output)
+				if err == nil && o.Dropped && e.store.Check(o.Artifact) != nil {
+					return store.Artifact{}, invalid("plumb run --keep "+stage+" makes it again and keeps it", "the bytes of output %q of stage %q are not kept", o.Name, stage)
+				}
+				return o.Artifact, err
 			}
 		}
 	}
 	return store.Artifact{}, invalid("plumb show lists stages and outputs", "no run has a result of a stage %q", stage)
 }
 
-func outputNamed(rec *store.Record, stage, output string) (store.Artifact, error) {
+func outputNamed(rec *store.Record, stage, output string) (store.Output, error) {
 	var names []string
-	var only store.Artifact
+	var only store.Output
 	for _, o := range rec.Outputs {
 		name := strings.TrimPrefix(o.Name, ".")
 		if name == output {
-			return o.Artifact, nil
+			return o, nil
 		}
 		names = append(names, name)
-		only = o.Artifact
+		only = o
 	}
 	if output == "" && len(names) == 1 {
 		return only, nil
 	}
 	if output == "" {
-		return store.Artifact{}, invalid("name one: "+stage+"."+strings.Join(names, ", "+stage+"."), "stage %q has %d outputs", stage, len(names))
+		return store.Output{}, invalid("name one: "+stage+"."+strings.Join(names, ", "+stage+"."), "stage %q has %d outputs", stage, len(names))
 	}
-	return store.Artifact{}, invalid("its outputs are: "+strings.Join(names, ", "), "stage %q has no output %q", stage, output)
+	return store.Output{}, invalid("its outputs are: "+strings.Join(names, ", "), "stage %q has no output %q", stage, output)
 }
 
 // GC drops what nothing needs any more.
@@ -129,5 +134,7 @@ func (e *Engine) GC(ctx context.Context, req GCRequest) (*GCDoc, error) {
 			return nil, fmt.Errorf("collecting garbage: %w", err)
 		}
 	}
-	return &GCDoc{Schema: Schema, GCReport: rep}, nil
+	doc := &GCDoc{Schema: Schema, GCReport: rep}
+	doc.Checkpoints, err = e.trimCheckpoints(req.DryRun, func(last time.Time, _ *checkpointOf) bool { return e.cfg.Now().Sub(last) >= req.KeepAge })
+	return doc, err
 }

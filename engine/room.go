@@ -57,13 +57,20 @@ func roomFor(dir string, bytes int64) error {
 	return nil
 }
 
-// room requires the reserve, for which what failed attempts left gives way.
+// room requires the reserve, for which what failed attempts left gives way, and when
+// that is not enough the checkpoints of stages that do not run.
 func (e *Engine) room() error {
 	err := roomFor(e.cfg.Dir, reserve)
 	if err == nil || e.cfg.ReadOnly {
 		return err
 	}
 	if terr := e.trimFailed(func(int, *failedAttempt) bool { return true }); terr != nil {
+		return errors.Join(err, terr)
+	}
+	if err := roomFor(e.cfg.Dir, reserve); err == nil {
+		return nil
+	}
+	if _, terr := e.trimCheckpoints(false, func(time.Time, *checkpointOf) bool { return true }); terr != nil {
 		return errors.Join(err, terr)
 	}
 	return roomFor(e.cfg.Dir, reserve)

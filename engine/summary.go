@@ -46,7 +46,7 @@ func outputsOf(rec *store.Record) map[string]event.Output {
 	out := map[string]event.Output{}
 	for _, o := range rec.Outputs {
 		if !strings.HasPrefix(o.Name, ".") {
-			out[o.Name] = event.Output{Digest: o.Digest, Size: o.Size, Kind: o.Kind, Path: o.Path}
+			out[o.Name] = event.Output{Digest: o.Digest, Size: o.Size, Kind: o.Kind, Path: o.Path, Dropped: o.Dropped}
 		}
 	}
 	return out

@@ -61,6 +61,7 @@ type Resolved struct {
 	Name    string
 	Project string
 	Discard bool
+	Unkept  bool // the output of a stage that does not keep its bytes
 }
 
 // Planner holds what is known so far about each stage. Consider and Complete may

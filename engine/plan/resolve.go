@@ -249,10 +249,14 @@ func (p *Planner) producedInput(in *hcl.Input) ([]Resolved, error) {
 	rec := p.states[p.shape.index[in.Stage]].record
 	for _, o := range rec.Outputs {
 		if o.Name == in.Output {
-			return []Resolved{{Input: Input{in.Target, o.Artifact}, Name: in.Name}}, nil
+			return []Resolved{{Input: Input{in.Target, o.Artifact}, Name: in.Name, Unkept: p.unkept(in)}}, nil
 		}
 	}
 	return nil, fmt.Errorf("the recorded result of stage %q has no output %q", in.Stage, in.Output)
+}
+
+func (p *Planner) unkept(in *hcl.Input) bool {
+	return slices.ContainsFunc(p.Stage(p.shape.index[in.Stage]).Outputs, func(o hcl.Output) bool { return o.Name == in.Output && o.Unkept })
 }
 
 func (p *Planner) pathInput(in *hcl.Input, from, target string) ([]Resolved, error) {
