@@ -36,7 +36,7 @@ func (r *run) summary(i int, res *store.StageResult, previous map[string]float64
 		st.Metrics = map[string]float64{}
 	}
 	if rec := r.s.planner.Record(i); rec != nil && (res.Status == "ran" || res.Status == "cached") {
-		st.Outputs = outputsOf(rec)
+		st.Outputs = r.outputs(i, rec)
 	}
 	return st
 }

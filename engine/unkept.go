@@ -75,6 +75,7 @@ func (r *run) order() *graph.Graph {
 type unkept struct {
 	mu    sync.Mutex
 	state map[int]sched.State // how stages ended
+	gone  map[int]bool        // stages of which outputs were dropped
 	own   map[store.Key]int   // leases of this run
 	work  sync.WaitGroup
 	queue []store.Artifact // known to be dropped, and there still
@@ -106,6 +107,30 @@ func (u *unkept) ended(i int, st sched.State) {
 		u.state = map[int]sched.State{}
 	}
 	u.state[i] = st
+}
+
+func (u *unkept) dropped(i int) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.gone == nil {
+		u.gone = map[int]bool{}
+	}
+	u.gone[i] = true
+}
+
+// outputs are those of a stage's result as they are now.
+func (r *run) outputs(i int, rec *store.Record) map[string]event.Output {
+	out := outputsOf(rec)
+	r.unkept.mu.Lock()
+	defer r.unkept.mu.Unlock()
+	if r.unkept.gone[i] {
+		for _, name := range unkeptOutputs(r.s.planner.Stage(i)) {
+			o := out[name]
+			o.Dropped = true
+			out[name] = o
+		}
+	}
+	return out
 }
 
 // dropBehind drops what was only needed by stage i, which ended.
@@ -154,12 +179,7 @@ func (r *run) dropOutputs(i int) {
 	rec := r.s.planner.Record(i)
 	gone, err := r.markDropped(rec.Key, unkeptOutputs(s))
 	if err == nil && len(gone) > 0 {
-		kept := *rec
-		kept.Outputs = slices.Clone(rec.Outputs)
-		for n := range kept.Outputs {
-			kept.Outputs[n].Dropped = kept.Outputs[n].Dropped || slices.Contains(unkeptOutputs(s), kept.Outputs[n].Name)
-		}
-		r.s.planner.Complete(i, &kept)
+		r.unkept.dropped(i)
 		err = r.dropBytes(gone)
 	}
 	if err != nil {
