@@ -101,7 +101,7 @@ func (e *Engine) mountCheckpoint(ctx context.Context, sb *sandbox, at string, no
 	if err != nil {
 		return nil, err
 	}
-	if err := sb.mount(runtime.Mount{Source: data, Target: path.Join(workspace, at)}, at); err != nil {
+	if err := sb.mount(runtime.Mount{Source: data, Target: path.Join(workspace, at), Lasting: true}, at); err != nil {
 		return nil, err
 	}
 	if len(names) == 0 {
