@@ -60,7 +60,9 @@ func (s *Store) DropBlobs(ctx context.Context, artifacts []Artifact) (int64, err
 	}
 	s.trees.clear()
 	if err == nil && linked {
-		// Directories that stages read are of links to blobs.
+		// Directories that stages read are of links to blobs. Those of stages that have
+		// just ended may not be let go of yet.
+		s.placed.letGo()
 		_, err = s.dropPlaced(ctx, false)
 	}
 	if err != nil {

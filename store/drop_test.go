@@ -102,6 +102,10 @@ func TestDropTakesPlacedLinks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	used, leave, err := s.Placed(Sum([]byte("used")), func(tmp string) error { return linkInto(tmp, blobFiles(t, s)) })
+	if err != nil {
+		t.Fatal(err)
+	}
 	release()
 	for _, k := range keys {
 		gone, err := s.Drop(k, []string{"tree"})
@@ -112,10 +116,17 @@ func TestDropTakesPlacedLinks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, p := range []string{path, file} {
-		if _, ok := fileSize(p); ok {
+	if _, err := os.Stat(used); err != nil {
+		t.Errorf("what is in use: %v", err)
+	}
+	leave()
+	for _, p := range []string{path, used, file} {
+		if _, err := os.Stat(p); err == nil {
 			t.Errorf("%s is still there", p)
 		}
+	}
+	if left, err := os.ReadDir(s.path("tmp")); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
 	}
 }
 
