@@ -22,6 +22,8 @@ func newPlanCommand(env *Env) *cli.Command {
 			&cli.StringFlag{Name: "from", Usage: "only `STAGE` and what is behind it"},
 			&cli.StringSliceFlag{Name: "until", Usage: "only what `STAGE` needs, and it"},
 			&cli.StringSliceFlag{Name: "force", Usage: "as if run were given --force `STAGE`"},
+			&cli.StringSliceFlag{Name: "repeat-effect", Usage: "as if run were given --repeat-effect `STAGE`"},
+			&cli.StringSliceFlag{Name: "keep", Usage: "as if run were given --keep `STAGE`"},
 			&cli.BoolFlag{Name: "locked", Usage: "refuse when plumb.lock.hcl lacks something"},
 			platformFlag(),
 		),
@@ -36,6 +38,7 @@ func newPlanCommand(env *Env) *cli.Command {
 			}
 			o.req.Targets, o.req.From, o.req.Until = c.Args().Slice(), c.String("from"), c.StringSlice("until")
 			o.req.Force, o.req.Locked = c.StringSlice("force"), c.Bool("locked")
+			o.req.Repeat, o.req.Keep = c.StringSlice("repeat-effect"), c.StringSlice("keep")
 			return runPlan(c.Context, o, env)
 		},
 	}

@@ -30,6 +30,8 @@ func newRunCommand(env *Env) *cli.Command {
 			&cli.StringFlag{Name: "from", Usage: "only `STAGE` and what is behind it"},
 			&cli.StringSliceFlag{Name: "until", Usage: "only what `STAGE` needs, and it"},
 			&cli.StringSliceFlag{Name: "force", Usage: "run `STAGE` also when it is unchanged"},
+			&cli.StringSliceFlag{Name: "repeat-effect", Usage: "let the effect of `STAGE` happen again, where it may have happened or, with --force, has"},
+			&cli.StringSliceFlag{Name: "keep", Usage: "have the outputs of `STAGE` and keep them, also those with retain = \"none\""},
 			&cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Usage: "at most `N` stages at once", DefaultText: "what fits"},
 			&cli.StringFlag{Name: "memory", Usage: "at most `SIZE` of memory for all running stages"},
 			&cli.BoolFlag{Name: "keep-going", Aliases: []string{"k"}, Usage: "after a failure finish what does not depend on it"},
@@ -61,6 +63,7 @@ func readRunOptions(c *cli.Context, env *Env) (runOptions, error) {
 		return o, err
 	}
 	o.req.Targets, o.req.From, o.req.Until, o.req.Force = c.Args().Slice(), c.String("from"), c.StringSlice("until"), c.StringSlice("force")
+	o.req.Repeat, o.req.Keep = c.StringSlice("repeat-effect"), c.StringSlice("keep")
 	o.req.Locked, o.req.Offline, o.req.KeepGoing = c.Bool("locked"), c.Bool("offline"), c.Bool("keep-going")
 	o.req.ExpectCached, o.req.Overwrite, o.req.Detach = c.Bool("expect-cached"), c.Bool("overwrite"), c.Bool("detach")
 	o.req.Origin = env.origin()

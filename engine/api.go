@@ -62,6 +62,8 @@ type Request struct {
 	From     string   `json:"from,omitempty"`     // this stage and what is behind it
 	Until    []string `json:"until,omitempty"`    // these stages and what they need
 	Force    []string `json:"force,omitempty"`
+	Repeat   []string `json:"repeat_effects,omitempty"` // stages whose effects may happen again
+	Keep     []string `json:"keep,omitempty"`           // stages whose outputs are kept whatever they say
 	Locked   bool     `json:"locked,omitempty"`
 	Offline  bool     `json:"offline,omitempty"`
 }
@@ -91,6 +93,7 @@ type PlanDoc struct {
 	Runs     int            `json:"runs"`
 	Pending  int            `json:"pending"`
 	Skips    int            `json:"skips"`
+	Refused  int            `json:"refused"`
 }
 
 // PlannedStage is one stage of a plan.
@@ -100,6 +103,9 @@ type PlannedStage struct {
 	Key      store.Key     `json:"key"`
 	Image    string        `json:"image"`
 	Reasons  []plan.Reason `json:"reasons"`
+
+	Effect     bool `json:"effect,omitempty"` // it writes outside
+	Idempotent bool `json:"idempotent,omitempty"`
 }
 
 // WhyRequest asks what differs: now against the nearest earlier action, or one or
@@ -239,4 +245,5 @@ type FsckDoc struct {
 type GCDoc struct {
 	Schema int `json:"schema"`
 	store.GCReport
+	Checkpoints int `json:"checkpoints"`
 }

@@ -18,7 +18,7 @@ import (
 )
 
 // One stage is executed in attempts. An attempt starts from nothing: an empty
-// workspace, a fresh scratch layer. What it wrote becomes visible in one commit
+// workspace, a fresh scratch layer. (A checkpoint, where it has one, is the exception.) What it wrote becomes visible in one commit
 // after its command succeeded and every declared output is there, or not at all:
 //
 //	Prepare: image ─▶ sandbox ─▶ container created     (ahead, while others run)
@@ -35,6 +35,8 @@ type attempt struct {
 	log       *stageLog
 	masked    *mask.Writer            // before log, nil when there is nothing to hide
 	stamps    map[string]store.Digest // of inputs that are bound from the project, by path
+	left      *checkpointOf           // who left something in its checkpoint, nil for an empty one
+	begun     bool                    // its effect may have happened
 }
 
 // failedError ends a stage; its text is for the record, the failure for people.
@@ -44,6 +46,9 @@ func (f *failedError) Error() string { return f.failure.Message }
 
 // Prepare implements sched.Work: the first attempt's container is created.
 func (r *run) Prepare(ctx context.Context, i int) error {
+	if r.s.planner.Stage(i).Checkpoint != "" { // which may be another run's still: Run has the key's lock
+		return nil
+	}
 	a, err := r.create(ctx, i, 1, r.s.planner.Stage(i).Resources.Memory)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -126,6 +131,9 @@ func (r *run) create(ctx context.Context, i, number int, memory int64) (_ *attem
 	if a.sandbox, err = r.e.furnish(ctx, s, r.req.Project.Dir, r.s.planner.Inputs(i), ""); err != nil {
 		return nil, lostContent(err)
 	}
+	if a.left, err = r.mountCheckpoint(ctx, i, a); err != nil {
+		return nil, errors.Join(err, a.sandbox.close())
+	}
 	if a.stamps, err = r.stamp(ctx, i); err != nil {
 		return nil, errors.Join(err, a.sandbox.close())
 	}
@@ -190,18 +198,14 @@ func (r *run) Run(ctx context.Context, i int, release func()) error {
 		return err
 	}
 	defer r.e.keys.unlock(d.Key)
-	if !r.forced(d) { // another run may have made it since the decision
-		rec, miss, err := r.e.store.Lookup(d.Key)
-		if err != nil {
-			r.Drop(i)
-			return err
-		}
-		if miss == nil {
-			r.Drop(i)
-			r.s.planner.Hit(i, rec)
-			return sched.ErrHit
-		}
+	if err := r.decideAgain(i, d); err != nil { // another run may have made it since the decision
+		r.Drop(i)
+		return err
 	}
+	if r.s.planner.Stage(i).Checkpoint != "" {
+		defer r.e.checkpoints.hold(d.Key)()
+	}
+	former := r.s.planner.Made(i)
 	defer r.e.store.LeaseBlobs(r.kept(i)...)()
 	started := r.e.cfg.Now()
 	attempts, rec, err := r.tryAll(ctx, i, release)
@@ -213,7 +217,33 @@ func (r *run) Run(ctx context.Context, i int, release func()) error {
 		return r.failed(ctx, i, attempts, err)
 	}
 	r.s.planner.Complete(i, rec)
+	r.compare(i, former, rec)
 	return nil
+}
+
+// decideAgain looks, under the key's lock, whether stage i is still to be executed.
+func (r *run) decideAgain(i int, d plan.Decision) error {
+	if r.s.planner.Stage(i).Effect {
+		d, err := r.s.planner.Consider(i)
+		switch {
+		case err != nil:
+			return undecided(err)
+		case d.Verdict == plan.Refused:
+			return r.refused(i, d)
+		case d.Verdict == plan.Hit:
+			return sched.ErrHit
+		}
+		return nil
+	}
+	if r.forced(d) {
+		return nil
+	}
+	rec, miss, err := r.e.store.Lookup(d.Key)
+	if err != nil || miss != nil || r.s.planner.Needed(i, rec) {
+		return err
+	}
+	r.s.planner.Hit(i, rec)
+	return sched.ErrHit
 }
 
 func (r *run) forced(d plan.Decision) bool {
@@ -250,11 +280,17 @@ func (r *run) attempt(ctx context.Context, i int, a *attempt, before []store.Att
 	defer func() { r.leave(i, a, fail) }()
 	s := r.s.planner.Stage(i)
 	segment := r.live.segment(s.Name, a.number, a.log)
-	at := store.Attempt{Started: r.e.cfg.Now().UTC(), MemoryLimit: a.memory}
-	r.noteProgress(entry{Stage: s.Name, Key: r.s.planner.Decision(i).Key, Image: r.s.images[s.Image].digest.String(), Number: a.number, Began: at.Started})
+	at := store.Attempt{Started: r.e.cfg.Now().UTC(), MemoryLimit: a.memory, Resumed: a.left != nil}
+	r.noteProgress(entry{Stage: s.Name, Key: r.s.planner.Decision(i).Key, Image: r.s.images[s.Image].digest.String(), Number: a.number, Began: at.Started, Resumed: at.Resumed})
 	r.e.running.Add(1)
 	defer r.e.running.Add(-1)
-	exit, timedOut, err := r.watch(ctx, s, a)
+	var exit runtime.Exit
+	var timedOut bool
+	err := r.beginEffect(ctx, i, a)
+	if err == nil {
+		r.tellResumed(s.Name, a)
+		exit, timedOut, err = r.watch(ctx, s, a)
+	}
 	at.Seconds = r.e.cfg.Now().Sub(at.Started).Seconds()
 	at.CPUSeconds, at.PeakMemory = exit.Usage.CPU.Seconds(), exit.Usage.Memory
 	at.ReadBytes, at.WrittenBytes = exit.Usage.Read, exit.Usage.Written
@@ -273,6 +309,9 @@ func (r *run) attempt(ctx context.Context, i int, a *attempt, before []store.Att
 	var rec *store.Record
 	if fail == nil {
 		rec, fail = r.capture(ctx, i, a, append(before, at))
+	}
+	if s.Checkpoint != "" {
+		r.leaveCheckpoint(i, a, fail)
 	}
 	if fail != nil {
 		at.Class, at.Error = fail.Class, fail.Message

@@ -46,8 +46,11 @@ func (r *run) capture(ctx context.Context, i int, a *attempt, attempts []store.A
 	if err := r.unmoved(i, a); err != nil {
 		return nil, &event.Failure{Class: store.ClassVoid, Message: err.Error()}
 	}
-	rec.Inputs = r.kept(i)
+	rec.Inputs = r.recordedInputs(i)
 	b.PutRecord(rec)
+	if s.Effect {
+		b.FinishEffect(rec)
+	}
 	b.History(r.req.Project.Dir, s.Name, d.Key)
 	r.e.commits.Add(1)
 	err := r.e.room()

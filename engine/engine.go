@@ -10,7 +10,8 @@
 //	session.go   Pipeline + digests + project ─▶ Planner: what Plan, Why and Run share
 //	run.go       Planner ─▶ sched; journal.go notes, result.go records, summary.go tells, export.go exports
 //	attempt.go   one stage: sandbox.go, watch.go, capture.go, and again by retry.go;
-//	             secrets.go says what of it nobody else may see
+//	             secrets.go says what of it nobody else may see; checkpoint.go what the next one finds,
+//	             effect.go when there must be no next one, unkept.go what of its result goes again
 //	history.go   what is recorded: Runs, Show; logs.go, why.go, get.go likewise;
 //	             inspect.go looks into images
 //
@@ -54,26 +55,28 @@ type Engine struct {
 	cfg   Config
 	store *store.Store
 
-	pipelines  pipelines
-	scanners   scanners
-	runtimes   runtimes
-	keys       keyLocks
-	failures   failures
-	live       liveRuns
-	background sync.WaitGroup  // containers being deleted, caches being saved
-	removing   context.Context // of places of stages; ends a while after Close began
-	endRemoval context.CancelFunc
-	builds     turns // images being made, by manifest
-	nextBuild  atomic.Int64
-	commits    atomic.Int64 // records written so far: what a plan remembered may be out of date
-	sweeps     atomic.Int64 // collections so far: what was in the store may be gone
-	ids        sync.Mutex
-	lastID     time.Time
-	machine    *sched.Machine // what all runs share
-	host       func() store.Host
-	running    atomic.Int64 // attempts under way
-	overdueMu  sync.Mutex
-	overdue    []*store.Run // could not be recorded yet
+	pipelines   pipelines
+	scanners    scanners
+	runtimes    runtimes
+	keys        keyLocks
+	failures    failures
+	checkpoints checkpoints
+	live        liveRuns
+	background  sync.WaitGroup  // containers being deleted, caches being saved
+	removing    context.Context // of places of stages; ends a while after Close began
+	endRemoval  context.CancelFunc
+	builds      turns // images being made, by manifest
+	nextBuild   atomic.Int64
+	commits     atomic.Int64 // records written so far: what a plan remembered may be out of date
+	sweeps      atomic.Int64 // collections so far: what was in the store may be gone
+	drops       drops
+	ids         sync.Mutex
+	lastID      time.Time
+	machine     *sched.Machine // what all runs share
+	host        func() store.Host
+	running     atomic.Int64 // attempts under way
+	overdueMu   sync.Mutex
+	overdue     []*store.Run // could not be recorded yet
 }
 
 var _ API = (*Engine)(nil)
@@ -99,7 +102,7 @@ func Open(cfg Config) (*Engine, error) {
 	e := &Engine{cfg: cfg, store: st, host: sync.OnceValue(func() store.Host { return origin.Machine(machineMemory()) }), machine: sched.NewMachine(sched.Limits{CPU: float64(goruntime.NumCPU()), Memory: machineMemory()})}
 	e.removing, e.endRemoval = context.WithCancel(context.Background())
 	if !cfg.ReadOnly {
-		if err := e.closeInterrupted(); err != nil {
+		if err := errors.Join(e.closeInterrupted(), e.dropFinishedCheckpoints()); err != nil {
 			e.endRemoval()
 			return nil, errors.Join(err, st.Close())
 		}

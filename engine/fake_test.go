@@ -2,6 +2,8 @@ package engine
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -24,6 +26,7 @@ import (
 //	write FILE TEXT   copy FROM TO   fail CODE   oom-until BYTES FILE   sleep
 //	killed-once MARK FILE   mkdir DIR   print LINE…   env NAME FILE   print-env NAME
 //	print-secret NAME   copy-secret NAME FILE   name-secret NAME   (joined by ";")
+//	append FILE TEXT   list DIR   effect   big FILE TEXT   random FILE
 type fakeRuntime struct {
 	mu      sync.Mutex
 	created int
@@ -36,6 +39,11 @@ type fakeRuntime struct {
 	look    func(runtime.Spec) // when set, called for each container
 
 	watch func(s runtime.Spec, began bool) // when set, told when a command begins and ends
+
+	unstartable int            // so many starts fail
+	effects     map[string]int // by the key that the stage sees
+	meanwhile   int            // effects under way
+	together    bool           // there were two at once
 }
 
 func (f *fakeRuntime) Prepare(context.Context, runtime.ImageSource) error { return nil }
@@ -67,7 +75,14 @@ type fakeContainer struct {
 func (c *fakeContainer) Start(context.Context) error {
 	c.rt.mu.Lock()
 	c.rt.started++
+	broken := c.rt.unstartable > 0
+	if broken {
+		c.rt.unstartable--
+	}
 	c.rt.mu.Unlock()
+	if broken {
+		return fmt.Errorf("nobody knows whether it runs")
+	}
 	go func() {
 		var x runtime.Exit
 		if c.rt.watch != nil {
@@ -134,6 +149,29 @@ func (c *fakeContainer) do(w []string) runtime.Exit {
 		if err := os.MkdirAll(c.path(w[1]), 0o755); err != nil {
 			return fail(err)
 		}
+	case "append":
+		f, err := os.OpenFile(c.path(w[1]), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+		if err == nil {
+			_, err = f.WriteString(w[2])
+			err = errors.Join(err, f.Close())
+		}
+		if err != nil {
+			return fail(err)
+		}
+	case "list":
+		entries, err := os.ReadDir(c.path(w[1]))
+		if err != nil {
+			return fail(err)
+		}
+		for _, e := range entries {
+			fmt.Fprintln(c.spec.Log, e.Name())
+		}
+	case "effect":
+		c.effect()
+	case "big": // too large to lie in the records' database
+		return c.do([]string{"write", w[1], strings.Repeat(w[2], 100_000)})
+	case "random":
+		return c.do([]string{"write", w[1], rand.Text()})
 	case "print":
 		fmt.Fprintln(c.spec.Log, strings.Join(w[1:], " "))
 	case "env":
@@ -190,6 +228,28 @@ func (c *fakeContainer) do(w []string) runtime.Exit {
 		return fail(fmt.Errorf("no command %q", w))
 	}
 	return runtime.Exit{}
+}
+
+// effect happens outside, and takes a moment.
+func (c *fakeContainer) effect() {
+	var key string
+	for _, kv := range c.spec.Env {
+		if n, v, _ := strings.Cut(kv, "="); n == "PLUMB_KEY" {
+			key = v
+		}
+	}
+	c.rt.mu.Lock()
+	if c.rt.effects == nil {
+		c.rt.effects = map[string]int{}
+	}
+	c.rt.effects[key]++
+	c.rt.meanwhile++
+	c.rt.together = c.rt.together || c.rt.meanwhile > 1
+	c.rt.mu.Unlock()
+	time.Sleep(5 * time.Millisecond)
+	c.rt.mu.Lock()
+	c.rt.meanwhile--
+	c.rt.mu.Unlock()
 }
 
 func (c *fakeContainer) Wait(context.Context) (runtime.Exit, error) { return <-c.exit, nil }

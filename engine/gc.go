@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"plumb/store"
 )
@@ -27,7 +28,9 @@ func (e *Engine) GC(ctx context.Context, req GCRequest) (*GCDoc, error) {
 			return nil, fmt.Errorf("collecting garbage: %w", err)
 		}
 	}
-	return &GCDoc{Schema: Schema, GCReport: rep}, nil
+	doc := &GCDoc{Schema: Schema, GCReport: rep}
+	doc.Checkpoints, err = e.trimCheckpoints(req.DryRun, func(last time.Time, _ *checkpointOf) bool { return e.cfg.Now().Sub(last) >= req.KeepAge })
+	return doc, err
 }
 
 func (e *Engine) dropAllFailed() error {

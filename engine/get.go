@@ -88,29 +88,33 @@ func (e *Engine) findOutput(dir, name string) (store.Artifact, error) {
 				return store.Artifact{}, fmt.Errorf("reading the result of stage %q: %w", stage, err)
 			}
 			if rec != nil {
-				return outputNamed(rec, stage, output)
+				o, err := outputNamed(rec, stage, output)
+				if err == nil && o.Dropped && e.store.Check(o.Artifact) != nil {
+					return store.Artifact{}, invalid("plumb run --keep "+stage+" makes it again and keeps it", "the bytes of output %q of stage %q are not kept", o.Name, stage)
+				}
+				return o.Artifact, err
 			}
 		}
 	}
 	return store.Artifact{}, invalid("plumb show lists stages and outputs", "no run has a result of a stage %q", stage)
 }
 
-func outputNamed(rec *store.Record, stage, output string) (store.Artifact, error) {
+func outputNamed(rec *store.Record, stage, output string) (store.Output, error) {
 	var names []string
-	var only store.Artifact
+	var only store.Output
 	for _, o := range rec.Outputs {
 		name := strings.TrimPrefix(o.Name, ".")
 		if name == output {
-			return o.Artifact, nil
+			return o, nil
 		}
 		names = append(names, name)
-		only = o.Artifact
+		only = o
 	}
 	if output == "" && len(names) == 1 {
 		return only, nil
 	}
 	if output == "" {
-		return store.Artifact{}, invalid("name one: "+stage+"."+strings.Join(names, ", "+stage+"."), "stage %q has %d outputs", stage, len(names))
+		return store.Output{}, invalid("name one: "+stage+"."+strings.Join(names, ", "+stage+"."), "stage %q has %d outputs", stage, len(names))
 	}
-	return store.Artifact{}, invalid("its outputs are: "+strings.Join(names, ", "), "stage %q has no output %q", stage, output)
+	return store.Output{}, invalid("its outputs are: "+strings.Join(names, ", "), "stage %q has no output %q", stage, output)
 }

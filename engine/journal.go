@@ -34,6 +34,7 @@ type entry struct {
 	Image   string             `json:"image,omitempty"`
 	Number  int                `json:"number,omitempty"`
 	Began   time.Time          `json:"began,omitzero"`
+	Resumed bool               `json:"resumed,omitempty"`
 	Attempt *store.Attempt     `json:"attempt,omitempty"`
 	Done    *store.StageResult `json:"done,omitempty"`
 }
@@ -160,7 +161,7 @@ func (s *results) end() []store.StageResult {
 		res := &s.all[i]
 		if e, ok := s.open[res.Name]; ok {
 			res.Attempts = append(res.Attempts, store.Attempt{
-				Class: store.ClassPreempted, Started: e.Began, Error: "the agent was killed while it ran", PeakMemory: -1, ReadBytes: -1, WrittenBytes: -1,
+				Class: store.ClassPreempted, Started: e.Began, Resumed: e.Resumed, Error: "the agent was killed while it ran", PeakMemory: -1, ReadBytes: -1, WrittenBytes: -1,
 			})
 		}
 		if res.Status == "" {

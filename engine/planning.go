@@ -35,10 +35,13 @@ func (e *Engine) plan(ctx context.Context, req Request) (*PlanDoc, error) {
 			doc.Pending++
 		case plan.Skip:
 			doc.Skips++
+		case plan.Refused:
+			doc.Refused++
 		}
 		st := s.planner.Stage(i)
 		doc.Stages = append(doc.Stages, PlannedStage{
 			Name: st.Name, Decision: d.Verdict, Key: d.Key, Reasons: d.Reasons, Image: s.images[st.Image].digest.String(),
+			Effect: st.Effect, Idempotent: st.Idempotent,
 		})
 	}
 	return doc, nil

@@ -45,6 +45,10 @@ func (r *run) tryAll(ctx context.Context, i int, release func()) (attempts []sto
 			return attempts, rec, nil
 		}
 		wait, again := budget.next(at)
+		if a != nil && a.begun && !s.Idempotent {
+			again = false
+			r.explainEffect(i, fail)
+		}
 		if ctx.Err() != nil || !again || fail.Final || final(err) {
 			fail.File, fail.Line = s.Range.File, s.Range.Start.Line
 			return attempts, nil, &failedError{*fail}

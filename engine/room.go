@@ -75,7 +75,8 @@ func roomFor(dir string, bytes int64) error {
 	return nil
 }
 
-// room requires as much as the reserve besides it, for which what failed attempts left gives way.
+// room requires as much as the reserve besides it, for which what failed attempts left
+// gives way, and when that is not enough the checkpoints of stages that do not run.
 func (e *Engine) room() error {
 	need := int64(reserve)
 	if !store.HasReserve(e.cfg.Dir) {
@@ -86,6 +87,12 @@ func (e *Engine) room() error {
 		return err
 	}
 	if terr := e.dropAllFailed(); terr != nil {
+		return errors.Join(err, terr)
+	}
+	if roomFor(e.cfg.Dir, need) == nil {
+		return nil
+	}
+	if _, terr := e.trimCheckpoints(false, func(time.Time, *checkpointOf) bool { return true }); terr != nil {
 		return errors.Join(err, terr)
 	}
 	return roomFor(e.cfg.Dir, need)

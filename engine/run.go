@@ -47,6 +47,7 @@ type run struct {
 	noted   map[string]bool // what was told of containers
 	leases  []func()
 	held    map[int][]string // devices, by stage
+	unkept  unkept
 }
 
 // Run brings the requested stages up to date. Every fact is told to emit, in
@@ -94,7 +95,7 @@ func (e *Engine) prepare(ctx context.Context, req RunRequest, tell func(event.Ev
 		if s, err = e.prepareOnce(ctx, req, tell); err == nil {
 			return s, nil
 		}
-		if !errors.Is(err, errMoved) {
+		if !errors.Is(err, errMoved) && !errors.Is(err, errDropped) {
 			break
 		}
 	}
@@ -107,6 +108,11 @@ func (e *Engine) prepareOnce(ctx context.Context, req RunRequest, tell func(even
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
+	defer func() {
+		if err != nil {
+			s.release()
+		}
+	}()
 	if err := s.checkResources(req); err != nil {
 		return nil, err
 	}
@@ -115,6 +121,9 @@ func (e *Engine) prepareOnce(ctx context.Context, req RunRequest, tell func(even
 	}
 	if req.ExpectCached {
 		return s, nil
+	}
+	if err := s.lease(e); err != nil {
+		return nil, err
 	}
 	if err := s.fitOut(req.Place, e.cfg.CDI); err != nil {
 		return nil, err
@@ -138,7 +147,7 @@ func (r *run) execute(ctx context.Context) error {
 	defer r.e.live.end(r.live)
 	r.emit(event.Event{Type: event.RunStarted, Count: r.count(), Pipeline: r.s.pipeline.Name})
 	r.warnOfSecrets()
-	r.hold(r.lease())
+	r.unkept.leased(r.s.keys)
 	defer r.letGo()
 	for name, pin := range r.s.images {
 		tell := throttled(r.emit)
@@ -150,7 +159,7 @@ func (r *run) execute(ctx context.Context) error {
 			tell(event.Event{Type: event.Progress, Message: "image " + name, Done: done, Total: total})
 		})
 	}
-	res := sched.Go(ctx, r.s.planner.Graph(), r.s.selected, r, r.options())
+	res := sched.Go(ctx, r.order(), r.s.selected, r, r.options())
 	status := r.status(ctx, res)
 	var exports []event.Export
 	var exportErr error
@@ -164,6 +173,8 @@ func (r *run) execute(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.letGo()
+	r.dropRest(status == "succeeded")
 	if err := r.s.scanner.Save(); err != nil {
 		r.emit(event.Event{Type: event.Warning, Message: "what is known of the project's files could not be kept: " + err.Error()})
 	}
@@ -196,17 +207,6 @@ func (r *run) count() int {
 	return n
 }
 
-// lease keeps gc from the records that this run relies on.
-func (r *run) lease() func() {
-	var keys []store.Key
-	for i, sel := range r.s.selected {
-		if k := r.s.planner.Decision(i).Key; sel && !k.IsZero() {
-			keys = append(keys, k)
-		}
-	}
-	return r.e.store.Lease(keys...)
-}
-
 // hold keeps a lease until the run is over.
 func (r *run) hold(release func()) {
 	r.mu.Lock()
@@ -217,10 +217,12 @@ func (r *run) hold(release func()) {
 func (r *run) letGo() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, release := range append(r.leases, r.s.leases...) {
+	for _, release := range r.leases {
 		release()
 	}
-	r.leases, r.s.leases = nil, nil
+	r.leases = nil
+	r.s.release()
+	r.unkept.released()
 }
 
 // options is what the machine has, or what the user allows.
@@ -275,7 +277,11 @@ func (r *run) expectCached() error {
 		if !r.s.selected[i] || d.Verdict == plan.Hit || d.Verdict == plan.Skip {
 			continue
 		}
-		would = append(would, fmt.Sprintf("stage %s would run: %s", r.s.planner.Graph().Name(i), firstReason(d)))
+		verb := "would run"
+		if d.Verdict == plan.Refused {
+			verb = "is refused"
+		}
+		would = append(would, fmt.Sprintf("stage %s %s: %s", r.s.planner.Graph().Name(i), verb, firstReason(d)))
 	}
 	if len(would) == 0 {
 		return nil
@@ -303,11 +309,8 @@ func (r *run) Decide(_ context.Context, i int) (sched.Verdict, error) {
 	d := r.s.planner.Decision(i)
 	if d.Verdict == plan.Pending {
 		var err error
-		if d, err = r.s.planner.Consider(i); err != nil {
+		if d, err = r.reconsider(i); err != nil {
 			return sched.Run, undecided(err)
-		}
-		if !d.Key.IsZero() { // known only now
-			r.hold(r.e.store.Lease(d.Key))
 		}
 	}
 	if r.s.outside[i] && d.Verdict != plan.Hit {
@@ -316,15 +319,37 @@ func (r *run) Decide(_ context.Context, i int) (sched.Verdict, error) {
 	switch d.Verdict {
 	case plan.Hit:
 		r.e.store.Touch(d.Key)
+		if r.s.planner.Stage(i).Effect {
+			return sched.Hit, r.rememberDone(d)
+		}
 		return sched.Hit, nil
 	case plan.Skip:
 		return sched.Skip, nil
+	case plan.Refused:
+		return sched.Run, r.refused(i, d)
 	}
 	if err := r.s.outfit.lacks[i]; err != nil {
 		return sched.Run, err
 	}
 	_, err := r.secrets(i)
 	return sched.Run, err
+}
+
+// reconsider decides about a stage when all before it is done, with a lease on its key,
+// which may be known only now.
+func (r *run) reconsider(i int) (plan.Decision, error) {
+	for {
+		dropped := r.e.drops.now()
+		d, err := r.s.planner.Reconsider(i)
+		if err != nil || d.Key.IsZero() {
+			return d, err
+		}
+		r.hold(r.e.store.Lease(d.Key))
+		r.unkept.leased([]store.Key{d.Key})
+		if r.e.drops.now() == dropped {
+			return d, nil
+		}
+	}
 }
 
 // undecided makes a failure of the stage out of what only showed when the stages
@@ -365,6 +390,7 @@ func (r *run) Changed(i int, st sched.State, cause int, err error) {
 	}
 	if st.Done() {
 		r.settle(i, st, ev.Reason, err)
+		r.dropBehind(i, st)
 	}
 	if st == sched.Running {
 		r.begin()

@@ -82,12 +82,12 @@ func (e *Engine) furnish(ctx context.Context, s *hcl.Stage, project string, inpu
 	}
 	defer sb.root.Close()
 	sb.mounts = append(sb.mounts, runtime.Mount{Source: sb.work, Target: workspace})
-	for _, o := range written(s) {
+	for _, o := range writable(s) {
 		if err := sb.root.MkdirAll(filepath.FromSlash(path.Dir(o)), 0o755); err != nil {
 			return nil, err
 		}
 	}
-	for _, g := range groupInputs(inputs, written(s)) {
+	for _, g := range groupInputs(inputs, writable(s)) {
 		if err := e.mountGroup(ctx, sb, project, g); err != nil {
 			return nil, err
 		}
@@ -107,6 +107,14 @@ func written(s *hcl.Stage) []string {
 	return out
 }
 
+// writable lists the paths in whose directories a stage may write.
+func writable(s *hcl.Stage) []string {
+	if s.Checkpoint == "" {
+		return written(s)
+	}
+	return append(written(s), s.Checkpoint)
+}
+
 // group is what one mount shows: at is its place in the workspace; whole tells
 // that the only input is the mount itself.
 type group struct {
@@ -119,10 +127,10 @@ type group struct {
 // it, and gathers the inputs below it. Inputs with keep = false are bound from the
 // project and so stand alone.
 func groupInputs(inputs []plan.Resolved, outputs []string) []group {
-	writable := map[string]bool{".": true}
+	open := map[string]bool{".": true}
 	for _, o := range outputs {
 		for d := path.Dir(o); d != "."; d = path.Dir(d) {
-			writable[d] = true
+			open[d] = true
 		}
 	}
 	alone := map[string]bool{} // directories above an input that must be its own mount
@@ -138,7 +146,7 @@ func groupInputs(inputs []plan.Resolved, outputs []string) []group {
 	for _, in := range inputs {
 		at := in.Path
 		for d := path.Dir(at); d != "."; d = path.Dir(d) {
-			if writable[d] || alone[d] {
+			if open[d] || alone[d] {
 				break
 			}
 			at = d

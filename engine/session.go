@@ -25,8 +25,12 @@ type session struct {
 	selected []bool
 	outside  []bool // needed by --from, but not to be run
 	scanner  *tree.Scanner
-	leases   []func()     // on what was taken into the store, until the run is over
-	outfit   outfit       // devices; none for a plan
+	leases   []func()        // on what was taken into the store, until the run is over
+	keys     []store.Key     // of results, on which it has a lease, too
+	keep     map[string]bool // stages whose outputs are kept whatever they say
+	drops    int64           // how many results had lost bytes when it began
+	outfit   outfit          // devices; none for a plan
+	sources  *sources
 	batch    *store.Batch // what a run reads of the project for the first time; nil for a plan
 }
 
@@ -48,6 +52,13 @@ func (e *Engine) open(ctx context.Context, req Request, how pinning, tell func(e
 	if err != nil {
 		return nil, err
 	}
+	repeat, err := s.mayRepeat(req)
+	if err != nil {
+		return nil, err
+	}
+	if s.keep, err = forcedStages(p, g, req.Keep); err != nil {
+		return nil, err
+	}
 	if err := s.pin(ctx, e, req, how, tell); err != nil {
 		return nil, withInputs(req.Project.Dir, p, err)
 	}
@@ -58,14 +69,16 @@ func (e *Engine) open(ctx context.Context, req Request, how pinning, tell func(e
 	for name, pin := range s.images {
 		digests[name], platforms[name] = pin.digest, pin.platform
 	}
+	s.drops = e.drops.now()
 	var memory *plan.Memory
 	if ingest { // a run: what it finds is asked again; Plan and Why decide anew
 		s.batch = e.store.NewBatch()
 		memory = l.remembered(e.commits.Load(), e.sweeps.Load())
 	}
+	s.sources = &sources{ctx: ctx, dir: req.Project.Dir, scanner: s.scanner, batch: s.batch, discard: discarded(p), remotes: s.remotes}
 	s.planner = plan.New(plan.Config{
-		Pipeline: p, Shape: l.shape, Memory: memory, Images: digests, Platforms: platforms, Isolation: req.Place.isolation(), Forced: forced,
-		Sources: &sources{ctx: ctx, dir: req.Project.Dir, scanner: s.scanner, batch: s.batch, discard: discarded(p), remotes: s.remotes},
+		Pipeline: p, Shape: l.shape, Memory: memory, Images: digests, Platforms: platforms, Isolation: req.Place.isolation(), Forced: forced, Repeat: repeat, Wanted: s.wanted(ctx, s.keep),
+		Sources: s.sources,
 		Records: &records{store: e.store, project: req.Project.Dir},
 	})
 	return s, nil
@@ -85,11 +98,12 @@ func (s *session) pin(ctx context.Context, e *Engine, req Request, how pinning, 
 	return errors.Join(err, s.pins.save(ctx))
 }
 
-// close lets go of what was not committed.
+// close lets go of what was not committed. What is looked at later is not taken in.
 func (s *session) close() error {
 	if s.batch == nil {
 		return nil
 	}
+	s.sources.batch = nil
 	return s.batch.Close()
 }
 
@@ -168,6 +182,30 @@ func (s *session) read() []*remote {
 
 // errMoved says that a file changed between planning and taking it into the store.
 var errMoved = errors.New("the project changes while it is read")
+
+// errDropped says that another run dropped bytes meanwhile.
+var errDropped = errors.New("results are dropped while they are looked up")
+
+// lease keeps gc, and other runs, from the results that a run relies on.
+func (s *session) lease(e *Engine) error {
+	for i, sel := range s.selected {
+		if k := s.planner.Decision(i).Key; sel && !k.IsZero() {
+			s.keys = append(s.keys, k)
+		}
+	}
+	s.leases = append(s.leases, e.store.Lease(s.keys...))
+	if e.drops.now() != s.drops {
+		return errDropped
+	}
+	return nil
+}
+
+func (s *session) release() {
+	for _, release := range s.leases {
+		release()
+	}
+	s.leases = nil
+}
 
 // withInputs tells all paths that are wrong at once, when an image is one of them.
 func withInputs(dir string, p *hcl.Pipeline, err error) error {
@@ -256,12 +294,14 @@ func (r *records) Lookup(k store.Key) (*store.Record, *store.Miss, error) { retu
 // database is there as long as the database is.
 func (r *records) Intact(rec *store.Record) bool {
 	for _, o := range rec.Outputs {
-		if (o.Kind == store.KindTree || o.Size > store.SmallBlob) && r.store.Check(o.Artifact) != nil {
+		if !o.Dropped && (o.Kind == store.KindTree || o.Size > store.SmallBlob) && r.store.Check(o.Artifact) != nil {
 			return false
 		}
 	}
 	return true
 }
+
+func (r *records) Effect(k store.Key) (*store.Effect, error) { return r.store.Effect(k) }
 
 func (r *records) Failure(k store.Key) (*store.Failure, error) { return r.store.Failure(k) }
 

@@ -99,6 +99,9 @@ func (e *Engine) shell(ctx context.Context, req ShellRequest, streams runtime.St
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, e.leaveShell(sb, left)) }()
+	if err := e.showCheckpoint(sb, p.stage, p.key); err != nil {
+		return nil, err
+	}
 	tell(event.Event{Type: event.ShellOpened, Stage: p.stage.Name, Run: p.run, Message: p.describe(left), Hint: p.masks.String(p.commandText())})
 	return e.runShell(ctx, rt, req, p, sb, streams)
 }
@@ -164,15 +167,20 @@ func shellSecrets(names []string, have map[string]Secret) runtime.Secrets {
 // readyForShell requires that all is there that stage i reads.
 func (s *session) readyForShell(i int) error {
 	var behind []string
+	how := "plumb run "
 	for _, j := range s.planner.Graph().Order() {
-		if v := s.planner.Decision(j).Verdict; j != i && s.selected[j] && v != plan.Hit && v != plan.Skip {
+		d := s.planner.Decision(j)
+		if d.Verdict != plan.Hit && d.Verdict != plan.Skip && j != i && s.selected[j] {
 			behind = append(behind, s.planner.Graph().Name(j))
+			if d.Reasons[0].Kind == plan.ReasonNotKept {
+				how = "plumb run --keep "
+			}
 		}
 	}
 	name, d := s.planner.Stage(i).Name, s.planner.Decision(i)
 	switch {
 	case len(behind) > 0:
-		return invalid("plumb run "+strings.Join(behind, " ")+" makes it", "stage %q reads what is not up to date: %s", name, strings.Join(behind, ", "))
+		return invalid(how+strings.Join(behind, " ")+" makes it", "stage %q reads what is not up to date: %s", name, strings.Join(behind, ", "))
 	case d.Verdict == plan.Skip:
 		return invalid("", "stage %q is left out: its condition (when) does not hold", name)
 	case d.Action == nil:
@@ -222,7 +230,7 @@ func (e *Engine) shellOfRun(ctx context.Context, req ShellRequest, tell func(eve
 
 // stageOf is a stage as far as an action tells.
 func stageOf(name string, a *plan.Action) *hcl.Stage {
-	s := &hcl.Stage{Name: name, Metrics: a.Metrics, Seed: a.Seed, Network: a.Network, Secrets: a.Secrets}
+	s := &hcl.Stage{Name: name, Metrics: a.Metrics, Seed: a.Seed, Network: a.Network, Secrets: a.Secrets, Checkpoint: a.Checkpoint}
 	for _, o := range a.Outputs {
 		s.Outputs = append(s.Outputs, hcl.Output{Name: o.Name, Path: o.Path, Dir: o.Dir})
 	}

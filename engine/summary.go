@@ -36,7 +36,7 @@ func (r *run) summary(i int, res *store.StageResult, previous map[string]float64
 		st.Metrics = map[string]float64{}
 	}
 	if rec := r.s.planner.Record(i); rec != nil && (res.Status == "ran" || res.Status == "cached") {
-		st.Outputs = outputsOf(rec)
+		st.Outputs = r.outputs(i, rec)
 	}
 	return st
 }
@@ -46,7 +46,7 @@ func outputsOf(rec *store.Record) map[string]event.Output {
 	out := map[string]event.Output{}
 	for _, o := range rec.Outputs {
 		if !strings.HasPrefix(o.Name, ".") {
-			out[o.Name] = event.Output{Digest: o.Digest, Size: o.Size, Kind: o.Kind, Path: o.Path}
+			out[o.Name] = event.Output{Digest: o.Digest, Size: o.Size, Kind: o.Kind, Path: o.Path, Dropped: o.Dropped}
 		}
 	}
 	return out

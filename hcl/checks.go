@@ -21,6 +21,7 @@ type written struct {
 func (ev *evaluation) checkGraph() {
 	all := ev.checkWritten()
 	ev.checkReads(all)
+	ev.checkKeeping()
 	ev.checkExports()
 	ev.checkSecretFiles()
 	ev.checkCycles()

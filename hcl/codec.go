@@ -16,7 +16,7 @@ import (
 
 // codecVersion changes with the layout; other versions are refused and evaluated
 // again.
-const codecVersion = 6
+const codecVersion = 7
 
 // errCorrupt is what Decode finds in bytes that Encode did not write.
 var errCorrupt = errors.New("kept pipeline is corrupt")
@@ -221,7 +221,7 @@ func (c *codec) pipeline(p *Pipeline) {
 	list(c, &p.Secrets, 12, (*codec).secret)
 	list(c, &p.Sources, 22, (*codec).source)
 	list(c, &p.Images, 20, (*codec).image)
-	list(c, &p.Stages, 50, (*codec).stage)
+	list(c, &p.Stages, 60, (*codec).stage)
 	list(c, &p.Exports, 10, (*codec).export)
 	list(c, &p.Reads, 34, (*codec).read)
 }
@@ -290,7 +290,7 @@ func (c *codec) stage(v *Stage) {
 	text(c, &v.Image)
 	c.command(&v.Command)
 	list(c, &v.Inputs, 15, (*codec).input)
-	list(c, &v.Outputs, 10, (*codec).output)
+	list(c, &v.Outputs, 11, (*codec).output)
 	text(c, &v.Metrics)
 	c.at(&v.MetricsRange)
 	list(c, &v.Env, 4, (*codec).env)
@@ -300,6 +300,10 @@ func (c *codec) stage(v *Stage) {
 	optional(c, &v.Seed, integer[int64])
 	c.bool(&v.Network)
 	optional(c, &v.Cache, (*codec).bool)
+	text(c, &v.Checkpoint)
+	c.at(&v.CheckpointRange)
+	c.bool(&v.Effect)
+	c.bool(&v.Idempotent)
 	integer(c, (*int64)(&v.Timeout))
 	integer(c, (*int64)(&v.Grace))
 	c.resources(&v.Resources)
@@ -359,6 +363,7 @@ func (c *codec) output(v *Output) {
 	text(c, &v.Name)
 	text(c, &v.Path)
 	c.bool(&v.Dir)
+	c.bool(&v.Unkept)
 	c.at(&v.Range)
 }
 

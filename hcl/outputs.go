@@ -10,7 +10,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// readOutputs evaluates outputs and metrics of an instance. It reports false when
+// readOutputs evaluates all that an instance writes: outputs, metrics, checkpoint. It reports false when
 // it cannot tell what the outputs are.
 func (s *scope) readOutputs(in *instance) bool {
 	body := in.block.src.Body
@@ -27,11 +27,12 @@ func (s *scope) readOutputs(in *instance) bool {
 			ok = false
 		}
 	}
-	return ok
+	return s.checkpoint(in) && ok
 }
 
 // outputList reads the three forms: an object of paths by name, a list of paths
-// and a single path, named by their base names.
+// and a single path, named by their base names. Each path may be an object that says
+// more of it.
 func (s *scope) outputList(in *instance, e hclsyntax.Expression) bool {
 	if _, isLiteral := literal(e); isLiteral {
 		return s.unnamedOutputs(in, e, true)
@@ -87,6 +88,10 @@ func (s *scope) unnamedOutputs(in *instance, e hclsyntax.Expression, one bool) b
 // addOutput checks one path and enters it, under the base name of the path when
 // it has no name.
 func (s *scope) addOutput(in *instance, name string, x entry) bool {
+	x, unkept, ok := s.retained(x)
+	if !ok {
+		return false
+	}
 	raw, ok := s.str(x.value, x.valueRange, "path of an output")
 	if !ok {
 		return false
@@ -111,7 +116,7 @@ func (s *scope) addOutput(in *instance, name string, x entry) bool {
 			return false
 		}
 	}
-	in.stage.Outputs = append(in.stage.Outputs, Output{Name: name, Path: clean, Dir: dir, Range: rangeOf(x.valueRange)})
+	in.stage.Outputs = append(in.stage.Outputs, Output{Name: name, Path: clean, Dir: dir, Unkept: unkept, Range: rangeOf(x.valueRange)})
 	return true
 }
 

@@ -135,6 +135,9 @@ type Stage struct {
 	Seed         *int64
 	Network      bool
 	Cache        *bool         // nil when not said
+	Checkpoint   string        // relative path of the directory that the attempts of one key share, "" for none
+	Effect       bool          // it writes outside: at most one success for a key
+	Idempotent   bool          // of an effect: to repeat it does no harm
 	Timeout      time.Duration // 0 for none
 	Grace        time.Duration // between SIGTERM and SIGKILL
 	Resources    Resources
@@ -143,6 +146,8 @@ type Stage struct {
 	When         *Expr    // nil: always
 	Range        Range    // of the block's header
 	ImageRange   Range
+
+	CheckpointRange Range
 }
 
 // Command is what a stage executes. Shell is set for the string form: Args has
@@ -200,12 +205,14 @@ type Input struct {
 }
 
 // Output is one thing a stage writes. Dir is set when the path was declared
-// with a trailing slash.
+// with a trailing slash, Unkept by retain = "none": its bytes go when no stage needs
+// them any more.
 type Output struct {
-	Name  string
-	Path  string
-	Dir   bool
-	Range Range
+	Name   string
+	Path   string
+	Dir    bool
+	Unkept bool
+	Range  Range
 }
 
 // EnvVar is one environment entry of a stage.

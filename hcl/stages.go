@@ -27,7 +27,7 @@ func stageShape() shape {
 	return shape{
 		attributes: []string{
 			"description", "image", "command", "inputs", "outputs", "metrics", "env", "params", "secrets", "seed", "network",
-			"cache", "timeout", "grace", "after", "when", "for_each", "matrix",
+			"cache", "checkpoint", "effect", "idempotent", "timeout", "grace", "after", "when", "for_each", "matrix",
 		},
 		blocks: []string{"resources", "retry"},
 	}
@@ -101,6 +101,7 @@ func (ev *evaluation) evalStage(in *instance) {
 	s.passed(in)
 	s.secrets(in)
 	s.flags(in)
+	s.effect(in)
 	s.timing(in)
 	s.after(in)
 	s.when(in)

@@ -23,6 +23,7 @@ type Batch struct {
 	records   []*Record
 	failures  []*Failure
 	histories []history
+	effects   []*Record
 	runs      []*Run
 	leases    map[Digest]func()
 }
@@ -125,7 +126,7 @@ func (b *Batch) Holds(a Artifact) bool {
 func (b *Batch) Empty() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.small.len()+len(b.files)+len(b.found)+len(b.records)+len(b.failures)+len(b.histories)+len(b.runs) == 0
+	return b.small.len()+len(b.files)+len(b.found)+len(b.records)+len(b.failures)+len(b.histories)+len(b.effects)+len(b.runs) == 0
 }
 
 // Close drops what was not committed.
@@ -170,7 +171,7 @@ func (s *Store) Commit(ctx context.Context, b *Batch) error {
 		return fmt.Errorf("committing records: %w", err)
 	}
 	b.settle()
-	b.found, b.records, b.failures, b.histories, b.runs = nil, nil, nil, nil, nil
+	b.found, b.records, b.failures, b.histories, b.effects, b.runs = nil, nil, nil, nil, nil, nil
 	return b.small.drop()
 }
 
@@ -178,7 +179,7 @@ func (s *Store) Commit(ctx context.Context, b *Batch) error {
 func (b *Batch) resolve() error {
 	for _, r := range b.records {
 		for _, o := range r.Outputs {
-			if b.has(o.Artifact) {
+			if o.Dropped || b.has(o.Artifact) {
 				continue
 			}
 			if err := b.s.Check(o.Artifact); err != nil {
@@ -219,7 +220,9 @@ func (b *Batch) settle() {
 func (r *Record) refs() []Artifact {
 	refs := logsOf(r.Attempts)
 	for _, o := range r.Outputs {
-		refs = append(refs, o.Artifact)
+		if !o.Dropped {
+			refs = append(refs, o.Artifact)
+		}
 	}
 	return append(refs, r.Inputs...)
 }
@@ -263,6 +266,11 @@ func (b *Batch) encode() ([]entry, error) {
 	}
 	for _, r := range b.records {
 		if err := add(keyOf(inRecords, r.Key), encodeRecord(r), nil); err != nil {
+			return nil, err
+		}
+	}
+	for _, r := range b.effects {
+		if err := add(keyOf(inDone, r.Key), encodeRecord(r.remembered()), nil); err != nil {
 			return nil, err
 		}
 	}

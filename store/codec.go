@@ -16,9 +16,7 @@ func encodeRecord(r *Record) []byte {
 	w.bytes(r.Note)
 	w.uint(uint64(len(r.Outputs)))
 	for _, o := range r.Outputs {
-		w.string(o.Name)
-		w.string(o.Path)
-		w.artifact(o.Artifact)
+		w.output(o)
 	}
 	w.uint(uint64(len(r.Inputs)))
 	for _, a := range r.Inputs {
@@ -39,7 +37,7 @@ func decodeRecord(k Key, b []byte) (*Record, error) {
 		rec.Outputs = make([]Output, n)
 	}
 	for i := range rec.Outputs {
-		rec.Outputs[i] = Output{Name: r.string(), Path: r.string(), Artifact: r.artifact()}
+		rec.Outputs[i] = r.output()
 	}
 	if n := r.count(4); n > 0 {
 		rec.Inputs = make([]Artifact, n)
@@ -58,11 +56,33 @@ func decodeRecord(k Key, b []byte) (*Record, error) {
 	return rec, nil
 }
 
+// The first byte of an artifact. An output that was dropped adds a bit to it, so that
+// records of before there was such a thing read as they always did.
 const (
 	wireFile = iota
 	wireExec
 	wireTree
+
+	wireDropped = 1 << 2
 )
+
+func (w *writer) output(o Output) {
+	w.string(o.Name)
+	w.string(o.Path)
+	at := len(w.b)
+	w.artifact(o.Artifact)
+	if o.Dropped {
+		w.b[at] |= wireDropped
+	}
+}
+
+func (r *reader) output() Output {
+	o := Output{Name: r.string(), Path: r.string()}
+	kind := r.uint()
+	o.Dropped = kind&wireDropped != 0
+	o.Artifact = r.artifactOf(kind &^ wireDropped)
+	return o
+}
 
 func (w *writer) artifact(a Artifact) {
 	switch {
@@ -79,8 +99,13 @@ func (w *writer) artifact(a Artifact) {
 }
 
 func (r *reader) artifact() Artifact {
+	return r.artifactOf(r.uint())
+}
+
+// artifactOf reads what stands behind the first byte.
+func (r *reader) artifactOf(kind uint64) Artifact {
 	a := Artifact{Kind: KindFile}
-	switch r.uint() {
+	switch kind {
 	case wireFile:
 	case wireExec:
 		a.Exec = true
@@ -129,9 +154,43 @@ func (w *writer) attempts(list []Attempt) {
 		w.int(a.ReadBytes)
 		w.int(a.WrittenBytes)
 		w.int(a.MemoryLimit)
-		w.digest(a.Log)
-		w.int(a.LogBytes)
+		w.log(a)
 	}
+}
+
+// An attempt's log, and before it a byte that says whether there is one, and whether
+// the attempt went on from a checkpoint.
+const (
+	wireLogged  = 1 << 0
+	wireResumed = 1 << 1
+)
+
+func (w *writer) log(a *Attempt) {
+	var marks byte
+	if !a.Log.IsZero() {
+		marks |= wireLogged
+	}
+	if a.Resumed {
+		marks |= wireResumed
+	}
+	w.b = append(w.b, marks)
+	if marks&wireLogged != 0 {
+		w.b = append(w.b, a.Log[:]...)
+	}
+	w.int(a.LogBytes)
+}
+
+func (r *reader) log(a *Attempt) {
+	b := r.take(1)
+	if b == nil || b[0] > wireLogged|wireResumed {
+		r.fail()
+		return
+	}
+	a.Resumed = b[0]&wireResumed != 0
+	if b[0]&wireLogged != 0 {
+		copy(a.Log[:], r.take(uint64(len(a.Log))))
+	}
+	a.LogBytes = r.int()
 }
 
 func (r *reader) attempts() []Attempt {
@@ -145,8 +204,8 @@ func (r *reader) attempts() []Attempt {
 			Class: Class(r.string()), ExitCode: int(r.int()), Signal: r.string(), Error: r.string(),
 			Started: r.time(), Seconds: r.float(), CPUSeconds: r.float(),
 			PeakMemory: r.int(), ReadBytes: r.int(), WrittenBytes: r.int(), MemoryLimit: r.int(),
-			Log: r.digest(), LogBytes: r.int(),
 		}
+		r.log(&list[i])
 	}
 	return list
 }

@@ -230,6 +230,11 @@ func (b *Batch) consequences(txn *badger.Txn) error {
 			}
 		}
 	}
+	for _, r := range b.effects {
+		if err := deleteIf(txn, keyOf(inBegun, r.Key)); err != nil {
+			return err
+		}
+	}
 	for _, h := range b.histories {
 		if err := h.write(txn); err != nil {
 			return err

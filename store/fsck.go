@@ -89,6 +89,7 @@ type FsckReport struct {
 	Records    int       `json:"records"`
 	Failures   int       `json:"failures"`
 	Tombstones int       `json:"tombstones"`
+	Effects    int       `json:"effects"` // begun or done
 	Runs       int       `json:"runs"`
 	Blobs      int       `json:"blobs"` // files and small ones
 	Placed     int       `json:"placed"`
@@ -198,7 +199,7 @@ func (f *fsck) tables(context.Context) error {
 func rebuildFinding(err error) Finding {
 	return Finding{
 		Kind: FoundDamagedRecords, Object: "meta", Detail: err.Error(),
-		Effect: "results that were recorded in the damaged part are forgotten: their stages run again",
+		Effect: "results that were recorded in the damaged part are forgotten: their stages run again, those with an effect as well",
 		Remedy: "the records that can be read are written anew, and the damaged ones set aside in " + damagedDir + "/",
 	}
 }

@@ -71,6 +71,7 @@ func (f *fsck) values(ctx context.Context) error {
 		}{
 			{inRecords, f.record}, {inFailures, f.failure}, {inTombstones, f.tombstone}, {inRuns, f.run},
 			{inUses, f.use}, {inHistories, f.history}, {inProjects, f.indexed}, {inActive, f.indexed},
+			{inBegun, f.begunEffect}, {inDone, f.doneEffect},
 		} {
 			if err := eachItem(txn, space.of, func(item *badger.Item) error {
 				if err := ctx.Err(); err != nil {
@@ -114,8 +115,11 @@ func (f *fsck) record(txn *badger.Txn, item *badger.Item) error {
 	f.report.Records++
 	name := fmt.Sprintf("record %s of stage %s", k.Short(), rec.Stage)
 	for _, o := range rec.Outputs {
+		if !mustHave(o) {
+			continue
+		}
 		lost := f.resolves(txn, o.Artifact)
-		if lost == nil || !mustHave(o) {
+		if lost == nil {
 			continue
 		}
 		return f.change(Finding{
@@ -127,9 +131,9 @@ func (f *fsck) record(txn *badger.Txn, item *badger.Item) error {
 	return f.recordExtras(txn, item, rec, name)
 }
 
-// mustHave reports whether a record is of no use without the bytes of an output. Those
-// that are dropped on purpose will be told apart here.
-func mustHave(Output) bool { return true }
+// mustHave reports whether a record is of no use without the bytes of an output: those
+// that are dropped on purpose are not missed.
+func mustHave(o Output) bool { return !o.Dropped }
 
 // recordExtras looks at what a hit does not need: inputs and logs.
 func (f *fsck) recordExtras(txn *badger.Txn, item *badger.Item, rec *Record, name string) error {

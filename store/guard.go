@@ -116,6 +116,13 @@ func (s *Store) Lease(keys ...Key) (release func()) {
 	return take(&s.guard.mu, &s.guard.keys, keys)
 }
 
+// Leases counts the leases on a key.
+func (s *Store) Leases(k Key) int {
+	s.guard.mu.Lock()
+	defer s.guard.mu.Unlock()
+	return s.guard.keys[k]
+}
+
 // LeaseBlobs keeps gc from artifacts, and from the members of trees, until release
 // is called.
 func (s *Store) LeaseBlobs(artifacts ...Artifact) (release func()) {

@@ -59,7 +59,23 @@ func (s *Store) LookupAll(ctx context.Context, keys []Key) ([]Found, error) {
 	return out, nil
 }
 
+// lookup answers an effect that is done also when its record is not there any more.
 func (s *Store) lookup(txn *badger.Txn, k Key) (Found, error) {
+	f, err := s.lookupRecord(txn, k)
+	if err != nil || f.Miss == nil {
+		return f, err
+	}
+	done, err := s.done(txn, k)
+	if done == nil || err != nil {
+		return f, err
+	}
+	for i := range done.Outputs {
+		done.Outputs[i].Dropped = s.check(txn, done.Outputs[i].Artifact) != nil
+	}
+	return Found{Record: done}, nil
+}
+
+func (s *Store) lookupRecord(txn *badger.Txn, k Key) (Found, error) {
 	rec, err := s.record(txn, k)
 	if errors.Is(err, errFrame) {
 		return Found{Miss: &Miss{Kind: MissDamaged, Detail: "the record does not decode"}}, nil
@@ -71,6 +87,9 @@ func (s *Store) lookup(txn *badger.Txn, k Key) (Found, error) {
 		return s.missed(txn, k)
 	}
 	for _, o := range rec.Outputs {
+		if o.Dropped {
+			continue
+		}
 		if err := s.check(txn, o.Artifact); err != nil {
 			return Found{Miss: &Miss{Kind: MissDamaged, Detail: fmt.Sprintf("output %q: %v", o.Name, err)}}, nil
 		}

@@ -19,6 +19,7 @@ import (
 //	f KEY            failure              P PROJECT RUN    run, by project (no value)
 //	t KEY            tombstone            A RUN            run that is not over (no value)
 //	u KEY            day of last use      h STAGE          the last keys of a stage
+//	e KEY            effect that began    d KEY            effect that is done
 //	b DIGEST         small blob, as it is
 //
 // PROJECT and STAGE are the first 16 bytes of a SHA-256, so that keys have one
@@ -33,6 +34,8 @@ const (
 	inProjects   = 'P'
 	inActive     = 'A'
 	inHistories  = 'h'
+	inBegun      = 'e'
+	inDone       = 'd'
 )
 
 func keyOf(space byte, k Key) []byte     { return append([]byte{space}, k[:]...) }

@@ -20,6 +20,7 @@ import (
 type placed struct {
 	mu    sync.Mutex
 	users map[string]int
+	going map[string]bool // to be deleted when nobody uses them any more
 	turns map[string]*sync.Mutex
 	seen  map[string]time.Time // when it was last found whole
 }
@@ -40,7 +41,7 @@ func (s *Store) Placed(name Digest, whole func(path string) bool, build func(tmp
 		return "", nil, err
 	}
 	path = s.path("placed", boot, name.Hex())
-	release = s.placed.use(path)
+	release = s.usePlaced(path)
 	turn := s.placed.turn(path)
 	turn.Lock()
 	defer turn.Unlock()
@@ -118,6 +119,45 @@ func (p *placed) use(path string) (release func()) {
 	return take(&p.mu, &p.users, []string{path})
 }
 
+// usePlaced counts a user; the last one deletes what is to go.
+func (s *Store) usePlaced(path string) (release func()) {
+	leave := s.placed.use(path)
+	return sync.OnceFunc(func() {
+		leave()
+		if !s.placed.isGoing(path) {
+			return
+		}
+		to := s.tempName()
+		aside, err := s.placed.setAside(path, to, false)
+		if err == nil && aside {
+			err = erase.All(context.Background(), to+trashSuffix)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			s.log.Warn("deleting what was placed", "path", path, "error", err)
+		}
+	})
+}
+
+func (p *placed) isGoing(path string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.going[path]
+}
+
+// letGo marks what is in use to be deleted afterwards.
+func (p *placed) letGo() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.going == nil {
+		p.going = map[string]bool{}
+	}
+	for path, n := range p.users {
+		if n > 0 {
+			p.going[path] = true
+		}
+	}
+}
+
 // turn makes two who want the same thing at once build it once.
 func (p *placed) turn(path string) *sync.Mutex {
 	p.mu.Lock()
@@ -178,6 +218,7 @@ func (p *placed) setAside(path, to string, dry bool) (bool, error) {
 	}
 	delete(p.turns, path)
 	delete(p.seen, path)
+	delete(p.going, path)
 	return true, os.Rename(path, to+trashSuffix)
 }
 

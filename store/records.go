@@ -20,13 +20,16 @@ const (
 	ClassOutput    Class = "output"   // a declared output was missing or not acceptable
 	ClassCanceled  Class = "canceled" // the user stopped the run
 	ClassVoid      Class = "void"     // an input moved under the stage; the result was not recorded
+	ClassEffect    Class = "effect"   // not run: its effect may have happened already
 )
 
-// Output is one captured output of an action.
+// Output is one captured output of an action. Dropped says that its bytes are not
+// kept, on purpose: what it was is known, and it is no damage that it is not there.
 type Output struct {
 	Name string `json:"name"`
 	Path string `json:"path"`
 	Artifact
+	Dropped bool `json:"dropped,omitempty"`
 }
 
 // Attempt is one try at one action. Sizes are bytes, Log is the digest of the
@@ -43,6 +46,7 @@ type Attempt struct {
 	ReadBytes    int64     `json:"read_bytes"`
 	WrittenBytes int64     `json:"written_bytes"`
 	MemoryLimit  int64     `json:"memory_limit,omitempty"`
+	Resumed      bool      `json:"resumed,omitempty"` // it found a checkpoint of an earlier attempt
 	Log          Digest    `json:"log,omitzero"`
 	LogBytes     int64     `json:"log_bytes,omitempty"` // uncompressed
 }

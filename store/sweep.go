@@ -19,7 +19,7 @@ func (g *gcRun) mark(ctx context.Context) error {
 	}
 	return g.s.view(func(txn *badger.Txn) error {
 		for space, refs := range map[byte]func(*badger.Txn, []byte, []byte) ([]Artifact, error){
-			inRecords: g.recordRefs, inFailures: g.failureRefs, inRuns: g.runRefs,
+			inRecords: g.recordRefs, inFailures: g.failureRefs, inRuns: g.runRefs, inDone: g.doneRefs,
 		} {
 			if err := each(txn, []byte{space}, func(key, frame []byte) error {
 				if err := ctx.Err(); err != nil {
@@ -98,6 +98,9 @@ func (g *gcRun) recordRefs(_ *badger.Txn, key, payload []byte) ([]Artifact, erro
 	}
 	return rec.refs(), nil
 }
+
+// doneRefs: what an effect left is kept by its record; that it is done is kept for ever.
+func (g *gcRun) doneRefs(*badger.Txn, []byte, []byte) ([]Artifact, error) { return nil, nil }
 
 func (g *gcRun) failureRefs(_ *badger.Txn, _, payload []byte) ([]Artifact, error) {
 	f, err := decodeJSON[Failure](payload)

@@ -107,7 +107,11 @@ func shownStage(w io.Writer, s Style, st *engine.ShownStage) {
 	var rows [][]string
 	for _, name := range keys(st.Outputs) {
 		o := st.Outputs[name]
-		rows = append(rows, []string{"  output   " + name, o.Path, size(o.Size), o.Digest.String()})
+		note := ""
+		if o.Dropped {
+			note = "not kept"
+		}
+		rows = append(rows, []string{"  output   " + name, o.Path, size(o.Size), o.Digest.String(), note})
 	}
 	for _, line := range table(rows) {
 		fmt.Fprintln(w, line)
@@ -116,7 +120,11 @@ func shownStage(w io.Writer, s Style, st *engine.ShownStage) {
 		fmt.Fprintf(w, "  metric   %s = %s\n", name, number(st.Metrics[name]))
 	}
 	for n, a := range st.Attempts {
-		fmt.Fprintf(w, "  attempt  %d: %s, %s, %s CPU, %s\n", n+1, attemptResult(a), seconds(a.Seconds), seconds(a.CPUSeconds), memory(a.PeakMemory))
+		from := ""
+		if a.Resumed {
+			from = ", from a checkpoint"
+		}
+		fmt.Fprintf(w, "  attempt  %d: %s, %s, %s CPU, %s%s\n", n+1, attemptResult(a), seconds(a.Seconds), seconds(a.CPUSeconds), memory(a.PeakMemory), from)
 	}
 	if st.Error != "" {
 		fmt.Fprintf(w, "  error    %s\n", printable(st.Error))

@@ -69,6 +69,9 @@ func GC(w io.Writer, s Style, doc *engine.GCDoc) {
 		verb = "would drop"
 	}
 	fmt.Fprintf(w, "%s %s, %s and %s: %s\n", verb, plural(doc.Records, "result"), plural(doc.Blobs, "blob"), plural(doc.Runs, "run"), size(doc.Bytes))
+	if doc.Checkpoints > 0 {
+		fmt.Fprintf(w, "  and %s of stages that did not succeed\n", plural(doc.Checkpoints, "checkpoint"))
+	}
 	for _, d := range doc.Dropped {
 		fmt.Fprintf(w, "  %s  %s of run %s, used %s  %s\n", d.Key.Short(), printable(d.Stage), d.Run, d.Used.Format(time.DateOnly), s.paint(dim, d.Rule))
 	}

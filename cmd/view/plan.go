@@ -10,7 +10,7 @@ import (
 	"plumb/hcl"
 )
 
-var verdictColor = map[plan.Verdict]string{plan.Hit: green, plan.Execute: yellow, plan.Pending: blue, plan.Skip: dim}
+var verdictColor = map[plan.Verdict]string{plan.Hit: green, plan.Execute: yellow, plan.Pending: blue, plan.Skip: dim, plan.Refused: red}
 
 // Plan prints one line a stage with its first reason, and the sum.
 func Plan(w io.Writer, s Style, doc *engine.PlanDoc) {
@@ -22,6 +22,9 @@ func Plan(w io.Writer, s Style, doc *engine.PlanDoc) {
 			if n := len(st.Reasons) - 1; n > 0 {
 				reason += fmt.Sprintf(" (and %d more)", n)
 			}
+		}
+		if st.Effect {
+			reason = effectMark(st.Idempotent) + reason
 		}
 		rows = append(rows, []string{st.Name, string(st.Decision), reason})
 	}
@@ -46,10 +49,21 @@ func Plan(w io.Writer, s Style, doc *engine.PlanDoc) {
 	if doc.Pending > 0 {
 		parts = append(parts, fmt.Sprintf("%d pending", doc.Pending))
 	}
+	if doc.Refused > 0 {
+		parts = append(parts, fmt.Sprintf("%d refused", doc.Refused))
+	}
 	if doc.Skips > 0 {
 		parts = append(parts, fmt.Sprintf("%d skipped", doc.Skips))
 	}
 	fmt.Fprintf(w, "%s: %s, %d unchanged.\n", plural(len(doc.Stages), "stage"), strings.Join(parts, ", "), doc.Hits)
+}
+
+// effectMark tells stages that write outside from all others.
+func effectMark(idempotent bool) string {
+	if idempotent {
+		return "(idempotent effect) "
+	}
+	return "(effect) "
 }
 
 // ValidDoc is what validate says of a pipeline that is right.

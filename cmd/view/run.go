@@ -213,6 +213,10 @@ func (r *Run) Event(e event.Event) {
 		}
 	case event.StageState:
 		r.stage(e)
+	case event.Resumed:
+		if !r.o.Quiet {
+			r.say(r.s.paint(blue, "↻ ") + pad(e.Stage, r.nameColumn()) + "  " + e.Message)
+		}
 	case event.StageLog:
 		r.printed(e)
 	case event.StageUsage:

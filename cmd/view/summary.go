@@ -114,7 +114,7 @@ func others(w io.Writer, s Style, stages []event.Stage, exported map[string]bool
 			continue
 		}
 		for _, n := range keys(stages[i].Outputs) {
-			if full := stages[i].Name + "." + n; !exported[full] {
+			if full := stages[i].Name + "." + n; !exported[full] && !stages[i].Outputs[n].Dropped {
 				names = append(names, full)
 			}
 		}

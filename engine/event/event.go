@@ -8,6 +8,7 @@
 //	stage_state    a stage changed its state (see sched for the states)
 //	stage_log      a line that a running stage printed
 //	stage_usage    what a running stage uses, about once a second
+//	resumed        an attempt goes on from the checkpoint of another
 //	attempt        an attempt ended
 //	progress       long work besides stages: pull, unpack, hash; with done and total bytes
 //	warning        something to know that stops nothing
@@ -34,6 +35,7 @@ const (
 	StageState  Type = "stage_state"
 	StageLog    Type = "stage_log"
 	StageUsage  Type = "stage_usage"
+	Resumed     Type = "resumed"
 	AttemptDone Type = "attempt"
 	Progress    Type = "progress"
 	Warning     Type = "warning"
@@ -93,6 +95,8 @@ type Output struct {
 	Size   int64        `json:"size"`
 	Kind   store.Kind   `json:"kind"`
 	Path   string       `json:"path"`
+
+	Dropped bool `json:"dropped,omitempty"` // its bytes are not kept
 }
 
 // Failure says why a stage failed, what it last printed, and where it is declared.

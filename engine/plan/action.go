@@ -42,6 +42,8 @@ const (
 	FieldIsolation FieldKind = "isolation"
 	FieldSecret    FieldKind = "secret"
 	FieldSandbox   FieldKind = "sandbox"
+
+	FieldCheckpoint FieldKind = "checkpoint"
 )
 
 // Field is one ingredient of an action.
@@ -70,6 +72,8 @@ type Action struct {
 	Seed      *int64
 	Network   bool
 	Isolation string
+
+	Checkpoint string // path of the directory that attempts share, "" for none; never what is in it
 }
 
 // EnvVar is one declared environment entry. Value is a digest when Sensitive.
@@ -128,6 +132,9 @@ func (a *Action) Fields() []Field {
 	}
 	if a.Network {
 		add(FieldNetwork, "", "host")
+	}
+	if a.Checkpoint != "" {
+		add(FieldCheckpoint, "", a.Checkpoint)
 	}
 	slices.SortFunc(f, Field.compare)
 	return f

@@ -63,6 +63,7 @@ var mutations = map[string]func(*Action){
 	"Seed absent":         func(a *Action) { a.Seed = nil },
 	"Network":             func(a *Action) { a.Network = true },
 	"Isolation":           func(a *Action) { a.Isolation = "chroot" },
+	"Checkpoint":          func(a *Action) { a.Checkpoint = "ckpt" },
 }
 
 func TestEveryMutationChangesTheKey(t *testing.T) {

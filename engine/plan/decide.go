@@ -12,11 +12,14 @@ import (
 type Verdict string
 
 // The verdicts. Skip is a stage whose condition is false, or that reads from one.
+// Refused is an effect that may have happened, or did, and that nobody allowed to be
+// repeated.
 const (
 	Hit     Verdict = "hit"
 	Execute Verdict = "run"
 	Pending Verdict = "pending"
 	Skip    Verdict = "skip"
+	Refused Verdict = "refused"
 )
 
 // Decision is the verdict on a stage with its reasons, the weightiest first.
@@ -38,6 +41,8 @@ type Records interface {
 	Intact(*store.Record) bool
 	// Failure is the last failure of this very action, nil when there was none.
 	Failure(store.Key) (*store.Failure, error)
+	// Effect is what is known of the effect of this very action, nil when it never began.
+	Effect(store.Key) (*store.Effect, error)
 	// Earlier gives the stage's actions that were last tried in this project,
 	// newest first.
 	Earlier(stage string) ([]Earlier, error)
@@ -55,6 +60,16 @@ type Earlier struct {
 // and running both come here. Whichever branch says "run" says why.
 func decide(rec Records, st stageFacts, enc []byte) (Decision, error) {
 	d := Decision{Verdict: Execute, Action: enc, Key: KeyOf(enc)}
+	if st.effect && !st.repeatable {
+		why, err := refusal(rec, st, d.Key)
+		if err != nil {
+			return d, err
+		}
+		if why != nil {
+			d.Verdict, d.Reasons = Refused, []Reason{*why}
+			return d, nil
+		}
+	}
 	if st.forced {
 		d.Reasons = []Reason{{Kind: ReasonForced, Detail: "forced"}}
 		return d, nil

@@ -31,7 +31,7 @@ func NewMemory() *Memory { return &Memory{stages: map[int]remembered{}} }
 // recall gives the remembered hit of a stage, if nothing that it depends on moved.
 // Whatever else enters the key is part of the pipeline.
 func (p *Planner) recall(i int, s *hcl.Stage, st *state) (Decision, bool, error) {
-	if p.cfg.Memory == nil || p.cfg.Forced[s.Name] || p.cfg.Forced[s.Block] || len(s.MetricRefs()) > 0 {
+	if p.cfg.Memory == nil || p.cfg.Forced[s.Name] || p.cfg.Forced[s.Block] || len(s.MetricRefs()) > 0 || s.Effect || st.need.level != unneeded {
 		return Decision{}, false, nil
 	}
 	m, ok := p.cfg.Memory.get(i)

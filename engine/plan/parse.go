@@ -57,6 +57,8 @@ func (a *Action) set(f Field) (err error) {
 		a.Seed = &n
 	case FieldNetwork:
 		a.Network = true
+	case FieldCheckpoint:
+		a.Checkpoint = f.Value
 	default:
 		return ErrEncoding
 	}

@@ -7,10 +7,12 @@
 //
 // The Planner goes through the stages in order. Planning and running share it:
 //
-//	plan:  Consider every stage; what depends on a stage that would run is pending
-//	run:   Consider a stage when all that it depends on is complete
+//	plan:  ConsiderAll stages; what depends on a stage that would run is pending
+//	run:   Reconsider a pending stage when all that it depends on is complete
 //
-// so that a plan never says something else than the run then does. The package
+// so that a plan never says something else than the run then does. A hit whose bytes
+// are not kept is executed all the same when somebody needs them (need.go), and an
+// effect is not executed when it may have happened already (effect.go). The package
 // does no I/O but through Sources and Records.
 package plan
 
@@ -42,8 +44,13 @@ type Config struct {
 	Sources   Sources
 	Records   Records
 	Forced    map[string]bool // stage names
+	Repeat    map[string]bool // names of stages whose effects may be repeated
 	Shape     *Shape          // of the pipeline, nil to make it
 	Memory    *Memory         // hits of an earlier plan of the same pipeline, nil for none
+
+	// Wanted says who needs the bytes of an output besides the stages behind it, in
+	// words, "" for nobody; nil for nobody at all.
+	Wanted func(stage string, o store.Output) string
 }
 
 // Resolved is an input with the place it comes from: Project is a path of the
@@ -54,6 +61,7 @@ type Resolved struct {
 	Name    string
 	Project string
 	Discard bool
+	Unkept  bool // the output of a stage that does not keep its bytes
 }
 
 // Planner holds what is known so far about each stage. Consider and Complete may
@@ -66,6 +74,9 @@ type Planner struct {
 	discard map[string]bool // sources of which no bytes are kept
 	scans   sync.Map        // path → scanned
 	globs   sync.Map        // pattern → names
+
+	selected []bool     // what ConsiderAll was about
+	mu       sync.Mutex // held to write results, and to read those of stages that may be running
 }
 
 type state struct {
@@ -75,6 +86,8 @@ type state struct {
 	command  []string
 	env      []string      // NAME=value as the stage sees it
 	record   *store.Record // set by a hit or Complete
+	hit      *store.Record // that has outputs which are not kept
+	need     need          // of the bytes of such outputs
 }
 
 // New makes a planner. The pipeline has been checked: names resolve, no cycles.
@@ -121,11 +134,17 @@ func (p *Planner) Command(i int) []string { return p.states[i].command }
 func (p *Planner) Record(i int) *store.Record { return p.states[i].record }
 
 // Complete tells the result of a stage that ran.
-func (p *Planner) Complete(i int, r *store.Record) { p.states[i].record = r }
+func (p *Planner) Complete(i int, r *store.Record) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.states[i].record = r
+}
 
 // Hit tells that the result of a stage turned up after Consider had said run:
 // another run made it meanwhile.
 func (p *Planner) Hit(i int, r *store.Record) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.states[i].record = r
 	p.states[i].decision.Verdict, p.states[i].decision.Record = Hit, r
 	p.states[i].decision.Reasons = []Reason{{Kind: ReasonNone}}
@@ -134,6 +153,14 @@ func (p *Planner) Hit(i int, r *store.Record) {
 // ConsiderAll considers every selected stage in order, a level of the graph at a
 // time, and stops at the first error.
 func (p *Planner) ConsiderAll(selected []bool) error {
+	p.selected = selected
+	if err := p.considerAll(selected); err != nil {
+		return err
+	}
+	return p.settleNeeds()
+}
+
+func (p *Planner) considerAll(selected []bool) error {
 	const chunk = 32
 	for _, level := range p.shape.graph.Levels() {
 		var wg sync.WaitGroup
@@ -177,10 +204,9 @@ func (p *Planner) Consider(i int) (Decision, error) {
 	if err != nil {
 		return d, &StageError{Stage: s.Name, Range: s.Range, Err: err}
 	}
-	st.decision, st.known = d, true
-	if d.Record != nil {
-		st.record = d.Record
-	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	st.decision, st.known, st.record = d, true, d.Record
 	return d, nil
 }
 
@@ -221,6 +247,9 @@ func (p *Planner) consider(i int, s *hcl.Stage, st *state) (Decision, error) {
 		return Decision{}, err
 	}
 	d, err := decide(p.cfg.Records, p.facts(s, note), a.Encode())
+	if err == nil && d.Verdict == Hit && st.need.level != unneeded {
+		return p.remake(s, st, d), nil
+	}
 	if err == nil && d.Verdict == Hit {
 		p.cfg.Memory.keep(i, a, st.inputs, d)
 		st.inputs, st.env, st.command = nil, nil, nil // only running it needs them
@@ -235,11 +264,15 @@ type stageFacts struct {
 	forced      bool
 	uncached    bool
 	whyUncached string
+	effect      bool
+	repeatable  bool // the effect: by itself, or because the user allows it
 }
 
 func (p *Planner) facts(s *hcl.Stage, note Note) stageFacts {
 	f := stageFacts{name: s.Name, note: note, forced: p.cfg.Forced[s.Name] || p.cfg.Forced[s.Block]}
+	f.effect, f.repeatable = s.Effect, s.Idempotent || p.cfg.Repeat[s.Name] || p.cfg.Repeat[s.Block]
 	switch {
+	case s.Effect: // that it is done is always remembered
 	case s.Cache != nil && !*s.Cache:
 		f.uncached, f.whyUncached = true, "cache = false: it runs every time"
 	case s.Cache == nil && s.Network:
@@ -296,18 +329,26 @@ func (p *Planner) pending(s *hcl.Stage, waiting []string) (Decision, error) {
 	if f := p.facts(s, Note{}); f.forced {
 		d.Reasons = []Reason{{Kind: ReasonForced, Detail: "forced"}}
 	}
-	verb := "will run"
-	for _, w := range waiting {
-		if p.states[p.shape.index[w]].decision.Verdict == Pending {
-			verb = "may run"
-		}
-	}
-	detail := "stage " + waiting[0] + " " + verb
+	detail := "stage " + waiting[0]
 	if len(waiting) > 1 {
-		detail = "stages " + strings.Join(waiting, ", ") + " " + verb
+		detail = "stages " + strings.Join(waiting, ", ")
 	}
+	detail += p.upstreamVerb(waiting)
 	d.Reasons = append(d.Reasons, Reason{Kind: ReasonUpstream, Name: waiting[0], Detail: detail})
 	return d, nil
+}
+
+func (p *Planner) upstreamVerb(waiting []string) string {
+	verb := " will run"
+	for _, w := range waiting {
+		switch p.states[p.shape.index[w]].decision.Verdict {
+		case Pending:
+			verb = " may run"
+		case Refused:
+			return " is refused"
+		}
+	}
+	return verb
 }
 
 // ownChanges compares what is known of a pending stage with its earlier actions:

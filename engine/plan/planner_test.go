@@ -20,12 +20,13 @@ type world struct {
 	misses   map[store.Key]*store.Miss
 	failures map[store.Key]*store.Failure
 	history  map[string][]Earlier
+	effects  map[store.Key]*store.Effect
 }
 
 func newWorld() *world {
 	return &world{
 		files: map[string]string{}, records: map[store.Key]*store.Record{}, misses: map[store.Key]*store.Miss{},
-		failures: map[store.Key]*store.Failure{}, history: map[string][]Earlier{},
+		failures: map[store.Key]*store.Failure{}, history: map[string][]Earlier{}, effects: map[store.Key]*store.Effect{},
 	}
 }
 
@@ -57,6 +58,8 @@ func (w *world) Lookup(k store.Key) (*store.Record, *store.Miss, error) {
 	return nil, &store.Miss{Kind: store.MissAbsent}, nil
 }
 
+func (w *world) Effect(k store.Key) (*store.Effect, error) { return w.effects[k], nil }
+
 func (w *world) Intact(*store.Record) bool { return true }
 
 func (w *world) Failure(k store.Key) (*store.Failure, error) { return w.failures[k], nil }
@@ -69,6 +72,14 @@ const image = `image "sh" { archive = "image" }
 // planner evaluates a pipeline and plans all of it.
 func (w *world) planner(t *testing.T, src string, opts hcl.Options, forced ...string) *Planner {
 	t.Helper()
+	pl := w.unplanned(t, src, opts, forced...)
+	plan(t, pl)
+	return pl
+}
+
+// unplanned makes a planner that has considered nothing yet.
+func (w *world) unplanned(t *testing.T, src string, opts hcl.Options, forced ...string) *Planner {
+	t.Helper()
 	p, diags := hcl.Evaluate("/project", []hcl.File{{Name: "plumb.hcl", Data: []byte(image + src)}}, opts)
 	if diags.HasErrors() {
 		t.Fatal(diags)
@@ -77,18 +88,21 @@ func (w *world) planner(t *testing.T, src string, opts hcl.Options, forced ...st
 	for _, f := range forced {
 		force[f] = true
 	}
-	pl := New(Config{
+	return New(Config{
 		Pipeline: p, Images: map[string]store.Digest{"sh": digest("image")}, Platforms: map[string]string{"sh": "linux/amd64"},
 		Isolation: "container", Sources: w, Records: w, Forced: force,
 	})
-	selected := make([]bool, len(p.Stages))
+}
+
+func plan(t *testing.T, pl *Planner) {
+	t.Helper()
+	selected := make([]bool, len(pl.states))
 	for i := range selected {
 		selected[i] = true
 	}
 	if err := pl.ConsiderAll(selected); err != nil {
 		t.Fatal(err)
 	}
-	return pl
 }
 
 // run pretends to run all that is to be run, with outputs that are a function of
@@ -99,7 +113,7 @@ func (w *world) run(t *testing.T, pl *Planner, content func(stage, output string
 		d := pl.Decision(i)
 		if d.Verdict == Pending {
 			var err error
-			if d, err = pl.Consider(i); err != nil {
+			if d, err = pl.Reconsider(i); err != nil {
 				t.Fatal(err)
 			}
 		}

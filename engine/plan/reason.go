@@ -27,6 +27,8 @@ const (
 	ReasonIsolation ReasonKind = "isolation"
 	ReasonVersion   ReasonKind = "version"
 
+	ReasonCheckpoint ReasonKind = "checkpoint"
+
 	ReasonNone     ReasonKind = "none"           // nothing: the stage is a hit
 	ReasonNew      ReasonKind = "new"            // never run in this project
 	ReasonForced   ReasonKind = "forced"         // --force
@@ -35,6 +37,8 @@ const (
 	ReasonDamaged  ReasonKind = "missing_output" // the result is recorded, but bytes of it are lost or damaged
 	ReasonFailed   ReasonKind = "failed"         // this very action failed before
 	ReasonWhen     ReasonKind = "when"           // its condition is false: it is skipped
+	ReasonNotKept  ReasonKind = "not_kept"       // it is a hit, but a stage behind it needs bytes that are not kept
+	ReasonEffect   ReasonKind = "effect"         // it is refused: its effect may have happened already, or did
 )
 
 // Reason is one cause, in words and for machines. Old and New are readable
@@ -53,16 +57,19 @@ var fieldReasons = map[FieldKind]struct {
 	kind ReasonKind
 	rank int
 }{
-	FieldParam:     {ReasonParam, 0},
-	FieldInput:     {ReasonInput, 1},
-	FieldImage:     {ReasonImage, 2},
-	FieldPlatform:  {ReasonImage, 3},
-	FieldSeed:      {ReasonSeed, 4},
-	FieldCommand:   {ReasonCommand, 5},
-	FieldEnv:       {ReasonEnv, 6},
-	FieldSecret:    {ReasonSecret, 7},
-	FieldOutput:    {ReasonOutput, 8},
-	FieldMetrics:   {ReasonOutput, 9},
+	FieldParam:    {ReasonParam, 0},
+	FieldInput:    {ReasonInput, 1},
+	FieldImage:    {ReasonImage, 2},
+	FieldPlatform: {ReasonImage, 3},
+	FieldSeed:     {ReasonSeed, 4},
+	FieldCommand:  {ReasonCommand, 5},
+	FieldEnv:      {ReasonEnv, 6},
+	FieldSecret:   {ReasonSecret, 7},
+	FieldOutput:   {ReasonOutput, 8},
+	FieldMetrics:  {ReasonOutput, 9},
+
+	FieldCheckpoint: {ReasonCheckpoint, 9},
+
 	FieldNetwork:   {ReasonNetwork, 10},
 	FieldIsolation: {ReasonIsolation, 11},
 	FieldSandbox:   {ReasonVersion, 12},
@@ -144,7 +151,7 @@ func (r Reason) String() string {
 		return "unchanged"
 	case ReasonNew:
 		return "never run before"
-	case ReasonForced, ReasonEvicted, ReasonDamaged, ReasonFailed, ReasonWhen, ReasonUpstream:
+	case ReasonForced, ReasonEvicted, ReasonDamaged, ReasonFailed, ReasonWhen, ReasonUpstream, ReasonNotKept, ReasonEffect:
 		return r.Detail
 	case ReasonNetwork, ReasonImage:
 		if r.Old == "" && r.New == "" {

@@ -19,7 +19,7 @@ func (p *Planner) resolve(s *hcl.Stage, st *state) (*Action, Note, error) {
 	if !ok {
 		return nil, Note{}, fmt.Errorf("image %q is not pinned", s.Image)
 	}
-	a := &Action{Image: image, Platform: p.cfg.Platforms[s.Image], Metrics: s.Metrics, Seed: s.Seed, Secrets: s.Secrets, Network: s.Network, Isolation: p.cfg.Isolation}
+	a := &Action{Image: image, Platform: p.cfg.Platforms[s.Image], Metrics: s.Metrics, Seed: s.Seed, Secrets: s.Secrets, Network: s.Network, Isolation: p.cfg.Isolation, Checkpoint: s.Checkpoint}
 	metrics, err := p.metrics(s)
 	if err != nil {
 		return nil, Note{}, err
@@ -249,10 +249,14 @@ func (p *Planner) producedInput(in *hcl.Input) ([]Resolved, error) {
 	rec := p.states[p.shape.index[in.Stage]].record
 	for _, o := range rec.Outputs {
 		if o.Name == in.Output {
-			return []Resolved{{Input: Input{in.Target, o.Artifact}, Name: in.Name}}, nil
+			return []Resolved{{Input: Input{in.Target, o.Artifact}, Name: in.Name, Unkept: p.unkept(in)}}, nil
 		}
 	}
 	return nil, fmt.Errorf("the recorded result of stage %q has no output %q", in.Stage, in.Output)
+}
+
+func (p *Planner) unkept(in *hcl.Input) bool {
+	return slices.ContainsFunc(p.Stage(p.shape.index[in.Stage]).Outputs, func(o hcl.Output) bool { return o.Name == in.Output && o.Unkept })
 }
 
 func (p *Planner) pathInput(in *hcl.Input, from, target string) ([]Resolved, error) {

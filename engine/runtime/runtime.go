@@ -98,11 +98,13 @@ type Streams struct {
 }
 
 // Mount binds a path of the host into the container. A writable one is owned by
-// the container's user for as long as the container lives.
+// the container's user for as long as the container lives. A lasting one is a directory
+// that is in its place also after the runtime was killed, when the next one has begun.
 type Mount struct {
 	Source   string
 	Target   string // absolute, inside
 	ReadOnly bool
+	Lasting  bool
 }
 
 // Secrets are files of a container that are in memory alone, on no disk: they come

@@ -65,7 +65,7 @@ func commands() map[string]command {
 		"kill": kill, "ln": ln, "ls": ls, "mkdir": mkdir, "mv": mv, "pwd": pwd, "readlink": readlink, "rm": rm, "sed": sed, "seq": seq, "sh": shell,
 		"sha256sum": sha256sum, "sleep": sleep, "sort": sortLines, "stat": stat, "tail": tail, "tee": tee, "test": test,
 		"touch": touch, "tr": tr, "true": func([]string) error { return nil }, "uniq": uniq, "wc": wc, "yes": yes,
-		"probe-connect": probeConnect, "probe-daemon": probeDaemon, "probe-files": probeFiles, "probe-fork": probeFork, "probe-memory": probeMemory,
+		"probe-connect": probeConnect, "probe-effect": probeEffect, "probe-daemon": probeDaemon, "probe-files": probeFiles, "probe-fork": probeFork, "probe-memory": probeMemory,
 		"probe-names": probeNames, "probe-remount": probeRemount, "probe-spin": probeSpin, "probe-syscall": probeSyscall,
 		"probe-winsize": probeWinsize, "probe-betray": probeBetray, "probe-abstract": probeAbstract, "probe-binary": probeBinary, "probe-bomb": probeBomb, "probe-fill": probeFill,
 		"probe-limits": probeLimits, "probe-make": probeMake, "probe-many": probeMany, "probe-mounts": probeMounts, "probe-readable": probeReadable,

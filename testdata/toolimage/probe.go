@@ -49,6 +49,29 @@ func probeConnect(args []string) error {
 	return nil
 }
 
+// probeEffect has an effect on whoever listens at an address, which takes so many
+// milliseconds: it says who it is, waits until that was taken, and stays until it is over.
+func probeEffect(args []string) error {
+	took, err := time.ParseDuration(args[1] + "ms")
+	if err != nil {
+		return err
+	}
+	c, err := net.DialTimeout("tcp", args[0], time.Second)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if _, err := fmt.Fprintf(c, "%s %s\n", os.Getenv("PLUMB_KEY"), os.Getenv("PLUMB_ATTEMPT")); err != nil {
+		return err
+	}
+	if _, err := c.Read(make([]byte, 1)); err != nil {
+		return err
+	}
+	time.Sleep(took)
+	_, err = fmt.Fprintln(c, "over")
+	return err
+}
+
 // probeNames prints the network interfaces and whether each is up.
 func probeNames([]string) error {
 	all, err := net.Interfaces()

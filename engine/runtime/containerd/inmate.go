@@ -58,7 +58,7 @@ func (t *inmate) furnish(s runtime.Spec, uid, gid int) error {
 		if err == nil && m.ReadOnly {
 			err = t.copyIn(m.Source, at)
 		} else if err == nil {
-			err = t.moveIn(m.Source, at)
+			err = t.moveIn(m.Source, at, m.Lasting)
 		}
 		if err != nil {
 			return fmt.Errorf("placing %q: %w", m.Target, err)
@@ -99,7 +99,7 @@ func (t *inmate) copyIn(from, at string) error {
 	return copyTree(from, at)
 }
 
-func (t *inmate) moveIn(from, at string) error {
+func (t *inmate) moveIn(from, at string, lasting bool) error {
 	var st unix.Stat_t
 	if err := unix.Lstat(from, &st); err != nil {
 		return &os.PathError{Op: "lstat", Path: from, Err: err}
@@ -107,10 +107,16 @@ func (t *inmate) moveIn(from, at string) error {
 	if err := os.RemoveAll(at); err != nil {
 		return err
 	}
+	m := moved{from, at, st.Ino}
+	if lasting {
+		if err := noteMoved(t.j.r.rootfs.scratchOf(t.c.id), m); err != nil {
+			return err
+		}
+	}
 	if err := os.Rename(from, at); err != nil {
 		return err
 	}
-	t.moved = append(t.moved, moved{from, at, st.Ino})
+	t.moved = append(t.moved, m)
 	return nil
 }
 

@@ -26,7 +26,7 @@ import (
 //	container                            jail
 //	overlay over idmapped layers         copy of all files, sharing blocks where the disk can
 //	bind mounts of inputs                copies of them
-//	bind mount of the workspace          renamed into its place, and back at the end
+//	bind mount of the workspace          renamed into its place, and back at the end; a lasting one also after a kill
 //	PID namespace                        a process that ends all that descends from it (jailer.go)
 //	network namespace, loopback only     only Unix sockets, by the seccomp filter
 //	cgroup                               nothing: no limits, no count of memory
@@ -61,6 +61,9 @@ func (r *Runtime) openJail(ctx context.Context) (err error) {
 		return err
 	}
 	if err := endInside(filepath.Join(r.opts.Root, "scratch")); err != nil {
+		return err
+	}
+	if err := putBack(filepath.Join(r.opts.Root, "scratch")); err != nil {
 		return err
 	}
 	r.trash = newTrash(filepath.Join(r.opts.Root, "trash"), r.log)

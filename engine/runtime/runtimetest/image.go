@@ -283,7 +283,7 @@ func add(w *tar.Writer, f File) error {
 // toolNames are the names the tool program answers to.
 func toolNames() []string {
 	return strings.Fields(`[ awk basename cat chmod chown cp cut date dd env false find grep head id kill ln ls mkdir mv pwd readlink rm sed seq sh
-		sha256sum sleep sort stat tail tee test touch tr true uniq wc yes probe-connect probe-daemon probe-files probe-fork probe-memory probe-names
+		sha256sum sleep sort stat tail tee test touch tr true uniq wc yes probe-connect probe-daemon probe-effect probe-files probe-fork probe-memory probe-names
 		probe-remount probe-spin probe-syscall probe-winsize probe-betray probe-abstract probe-binary probe-bomb probe-fill probe-limits probe-make probe-many
 		probe-mounts probe-readable probe-silent probe-stop probe-stubborn probe-swap probe-trace probe-writable`)
 }
