@@ -50,10 +50,10 @@ stage "a" {
 			if did.Records != would.Records || did.Bytes != would.Bytes {
 				t.Errorf("it dropped %+v and said %+v", did, would)
 			}
-			s.want(0, dir, "run", "--expect-cached", "--param", "round=kept")
 			if err := os.Remove(filepath.Join(at, "filler")); err != nil {
 				t.Fatal(err)
 			}
+			s.want(0, dir, "run", "--expect-cached", "--param", "round=kept")
 			s.want(0, dir, "fsck", "--repair")
 			if r := s.want(0, dir, "plan", "--param", "round=0"); !strings.Contains(r.out, "removed by gc on") || !strings.Contains(r.out, "count: only the 1 results") {
 				t.Errorf("a later plan does not say why: %v", r)
