@@ -122,7 +122,7 @@ func (e *Engine) Close() error {
 	e.endRemoval()
 	err := e.runtimes.close()
 	if !e.cfg.ReadOnly {
-		err = errors.Join(err, e.putOverdue(), e.scanners.save())
+		err = errors.Join(err, e.putOverdue(), e.scanners.save(), e.restock())
 	}
 	return errors.Join(err, e.store.Close())
 }

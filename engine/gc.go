@@ -55,7 +55,7 @@ func (e *Engine) roomForGC() error {
 
 // restock takes the reserve again when there is plenty of room.
 func (e *Engine) restock() error {
-	if e.cfg.ReadOnly || roomFor(e.cfg.Dir, 4*reserve) != nil {
+	if e.cfg.ReadOnly || roomFor(e.cfg.Dir, 5*reserve/2) != nil {
 		return nil
 	}
 	return e.store.MakeReserve()

@@ -80,7 +80,7 @@ func roomFor(dir string, bytes int64) error {
 func (e *Engine) room() error {
 	need := int64(reserve)
 	if !store.HasReserve(e.cfg.Dir) {
-		need += reserve
+		need += openReserve // what gc will need
 	}
 	err := roomFor(e.cfg.Dir, need)
 	if err == nil || e.cfg.ReadOnly {

@@ -43,7 +43,7 @@ func (b *Batch) lease(d Digest) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if _, ok := b.leases[d]; !ok {
-		b.leases[d] = take(&b.s.guard.mu, &b.s.guard.blobs, []Digest{d})
+		b.leases[d] = b.s.guard.hold([]Digest{d})
 	}
 }
 

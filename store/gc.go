@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -75,6 +76,7 @@ type gcRun struct {
 	marked map[Digest]bool
 	gone   map[string]bool // Badger keys that are dropped, or would be
 	smalls int             // blobs that were dropped from Badger
+	mu     sync.Mutex      // of the report, while files are deleted
 }
 
 // dropping is a key to delete if it still has that version.
@@ -199,7 +201,7 @@ func (g *gcRun) decideRecords(ctx context.Context) error {
 			if needed && !limits {
 				return nil
 			}
-			rec, err := g.s.record(txn, k)
+			rec, err := g.s.recordAt(txn, item)
 			if errors.Is(err, errFrame) {
 				rec, err = &Record{Key: k}, nil
 			}
@@ -274,6 +276,18 @@ func dropUnless[T any](g *gcRun, txn *badger.Txn, keep func(*T) bool) func(*badg
 	}
 }
 
+// recordAt reads the record that an iterator stands at.
+func (s *Store) recordAt(txn *badger.Txn, item *badger.Item) (rec *Record, err error) {
+	err = item.Value(func(frame []byte) error {
+		p, err := s.open(txn, frame)
+		if err == nil {
+			rec, err = decodeRecord(Key(item.Key()[1:]), p)
+		}
+		return err
+	})
+	return rec, err
+}
+
 // eachItem iterates over the keys of one kind.
 func eachItem(txn *badger.Txn, space byte, fn func(*badger.Item) error) error {
 	o := badger.DefaultIteratorOptions
@@ -290,7 +304,7 @@ func eachItem(txn *badger.Txn, space byte, fn func(*badger.Item) error) error {
 
 // dropKeys deletes what was decided, each portion in a transaction of its own.
 func (g *gcRun) dropKeys(ctx context.Context) error {
-	const portion = 500
+	const portion = maxTxnCount / 2 // a record is two writes
 	for part := range slices.Chunk(g.drops, portion) {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -319,10 +333,11 @@ func (g *gcRun) dropPart(part []dropping) (done []Dropped, err error) {
 	}
 	g.s.gc.Lock()
 	defer g.s.gc.Unlock()
+	quiet := g.s.guard.quiet()
 	err = g.s.update(func(txn *badger.Txn) error {
 		done = nil
 		for _, d := range part {
-			ok, err := g.dropOne(txn, d)
+			ok, err := g.dropOne(txn, d, quiet)
 			if err != nil {
 				return err
 			}
@@ -336,14 +351,16 @@ func (g *gcRun) dropPart(part []dropping) (done []Dropped, err error) {
 }
 
 // dropOne deletes a key unless it was written since, or its action was leased or
-// used.
-func (g *gcRun) dropOne(txn *badger.Txn, d dropping) (bool, error) {
-	item, err := txn.Get(d.key)
-	if errors.Is(err, badger.ErrKeyNotFound) {
-		return false, nil
-	}
-	if err != nil || item.Version() != d.version {
-		return false, err
+// used. When all was quiet since it was decided nothing can have been written.
+func (g *gcRun) dropOne(txn *badger.Txn, d dropping, quiet bool) (bool, error) {
+	if !quiet {
+		item, err := txn.Get(d.key)
+		if errors.Is(err, badger.ErrKeyNotFound) {
+			return false, nil
+		}
+		if err != nil || item.Version() != d.version {
+			return false, err
+		}
 	}
 	if d.record != nil {
 		used := g.s.touchedLately(d.record.Key, g.now, g.p.KeepAge)

