@@ -92,7 +92,7 @@ func (g *gcRun) dropBlobs(artifacts []Artifact) (linked bool, err error) {
 			if err != nil {
 				return linked, err
 			}
-			gone, err := g.unlink(d, path)
+			gone, err := g.s.guard.remove(d, func() error { return os.Remove(path) })
 			if err != nil {
 				return linked, err
 			}
