@@ -163,6 +163,11 @@ func unkeptOutputs(s *hcl.Stage) (names []string) {
 	return names
 }
 
+func (s *session) unkept(stage string) bool {
+	i, ok := s.planner.Index(stage)
+	return ok && len(unkeptOutputs(s.planner.Stage(i))) > 0
+}
+
 func (r *run) exported(i int) bool {
 	name := r.s.planner.Stage(i).Name
 	return slices.ContainsFunc(r.s.pipeline.Exports, func(x hcl.Export) bool {

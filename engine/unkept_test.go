@@ -114,7 +114,7 @@ func TestOutputThatIsNotKept(t *testing.T) {
 	}
 }
 
-// TestPlanAgreesWithTheRun: also of what is made again.
+// TestPlanOfWhatIsMadeAgain: the plan, and why, say what the run then does.
 func TestPlanOfWhatIsMadeAgain(t *testing.T) {
 	r := newRig(t, features)
 	r.write("in.txt", "1")
@@ -136,6 +136,10 @@ func TestPlanOfWhatIsMadeAgain(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("plan %q", got)
+	}
+	why, err := r.Why(t.Context(), WhyRequest{Request: req.Request, Stage: "features"})
+	if err != nil || why.Decision != "run" || why.Reasons[0].Kind != "not_kept" {
+		t.Errorf("why %+v, %v", why, err)
 	}
 }
 
