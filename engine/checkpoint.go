@@ -76,7 +76,8 @@ func (e *Engine) checkpointDir(k store.Key) string { return filepath.Join(e.chec
 // who left something in it, nil when it is empty. The caller holds the key's lock.
 func (e *Engine) mountCheckpoint(ctx context.Context, sb *sandbox, at string, now checkpointOf) (left *checkpointOf, err error) {
 	defer func() {
-		if err != nil {
+		var told *Error
+		if err != nil && !errors.As(err, &told) {
 			err = fmt.Errorf("mounting the checkpoint of stage %q: %w", now.Stage, err)
 		}
 	}()
@@ -88,7 +89,10 @@ func (e *Engine) mountCheckpoint(ctx context.Context, sb *sandbox, at string, no
 	}
 	if before != nil && before.Place != now.Place {
 		if _, err := e.runtimeOf(ctx, before.Place); err != nil {
-			return nil, fmt.Errorf("making sure that nothing uses it any more: %w", err)
+			return nil, &Error{
+				Kind: Machine, Hint: fmt.Sprintf("plumb run --force %s starts from nothing", now.Stage),
+				Message: fmt.Sprintf("whether something left in %s still uses the checkpoint of stage %q cannot be told: %v", before.Place, now.Stage, err),
+			}
 		}
 	}
 	if err := makeDurably(e.checkpointsDir(), dir, data); err != nil {
