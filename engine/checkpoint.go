@@ -294,30 +294,39 @@ func (e *Engine) trimCheckpoints(dry bool, drop func(last time.Time, c *checkpoi
 	if err != nil {
 		return 0, fmt.Errorf("listing the checkpoints: %w", err)
 	}
-	e.checkpoints.mu.Lock()
-	defer e.checkpoints.mu.Unlock()
 	var errs []error
 	for _, en := range entries {
 		d, err := store.ParseDigest("sha256:" + en.Name())
-		k := store.Key(d)
-		if err != nil || e.checkpoints.used[k] {
-			continue
-		}
-		dir := e.checkpointDir(k)
-		c, err := readCheckpoint(dir)
 		if err != nil {
-			errs = append(errs, err)
 			continue
 		}
-		if !drop(lastWritten(dir, c), c) {
-			continue
+		gone, err := e.trimCheckpoint(store.Key(d), dry, drop)
+		if gone {
+			n++
 		}
-		n++
-		if !dry {
-			errs = append(errs, e.dropCheckpoint(k))
-		}
+		errs = append(errs, err)
 	}
 	return n, errors.Join(errs...)
+}
+
+func (e *Engine) trimCheckpoint(k store.Key, dry bool, drop func(last time.Time, c *checkpointOf) bool) (bool, error) {
+	dir := e.checkpointDir(k)
+	c, err := readCheckpoint(dir)
+	if err != nil || !drop(lastWritten(dir, c), c) {
+		return false, err
+	}
+	e.checkpoints.mu.Lock()
+	if e.checkpoints.used[k] || dry {
+		used := e.checkpoints.used[k]
+		e.checkpoints.mu.Unlock()
+		return !used, nil
+	}
+	away, err := e.setAside(dir)
+	e.checkpoints.mu.Unlock()
+	if err == nil && away != "" {
+		err = erase.All(e.removing, away) // whoever trims wants the room
+	}
+	return true, err
 }
 
 // lastWritten is when a checkpoint was mounted or, as far as its directory tells, the
