@@ -212,3 +212,30 @@ func TestCheckpointEverywhere(t *testing.T) {
 		})
 	}
 }
+
+// TestCheckpointGivesWay on a disk that is all but full: results are worth more.
+func TestCheckpointGivesWay(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can mount a small disk")
+	}
+	s, disk := mounted(t, "128m")
+	dir := s.project("p", `
+stage "small" { command = "true" }
+stage "train" {
+  checkpoint = "ckpt"
+  command    = "dd of=ckpt/big bs=1048576 count=24; exit 9"
+}
+`)
+	s.want(exitStage, dir, "run", "train")
+	s.want(0, dir, "run", "small")
+	s.wantCheckpoints(1)
+	var free syscall.Statfs_t
+	if err := syscall.Statfs(disk, &free); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(disk, "foreign"), make([]byte, int64(free.Bfree)*free.Bsize-10<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.want(0, dir, "run", "--force", "small", "small")
+	s.wantCheckpoints(0)
+}

@@ -76,7 +76,8 @@ func (e *Engine) checkpointDir(k store.Key) string { return filepath.Join(e.chec
 // who left something in it, nil when it is empty. The caller holds the key's lock.
 func (e *Engine) mountCheckpoint(ctx context.Context, sb *sandbox, at string, now checkpointOf) (left *checkpointOf, err error) {
 	defer func() {
-		if err != nil {
+		var told *Error
+		if err != nil && !errors.As(err, &told) {
 			err = fmt.Errorf("mounting the checkpoint of stage %q: %w", now.Stage, err)
 		}
 	}()
@@ -88,7 +89,10 @@ func (e *Engine) mountCheckpoint(ctx context.Context, sb *sandbox, at string, no
 	}
 	if before != nil && before.Place != now.Place {
 		if _, err := e.runtimeOf(ctx, before.Place); err != nil {
-			return nil, fmt.Errorf("making sure that nothing uses it any more: %w", err)
+			return nil, &Error{
+				Kind: Machine, Hint: fmt.Sprintf("plumb run --force %s starts from nothing", now.Stage),
+				Message: fmt.Sprintf("whether something left in %s still uses the checkpoint of stage %q cannot be told: %v", before.Place, now.Stage, err),
+			}
 		}
 	}
 	if err := makeDurably(e.checkpointsDir(), dir, data); err != nil {
@@ -290,30 +294,39 @@ func (e *Engine) trimCheckpoints(dry bool, drop func(last time.Time, c *checkpoi
 	if err != nil {
 		return 0, fmt.Errorf("listing the checkpoints: %w", err)
 	}
-	e.checkpoints.mu.Lock()
-	defer e.checkpoints.mu.Unlock()
 	var errs []error
 	for _, en := range entries {
 		d, err := store.ParseDigest("sha256:" + en.Name())
-		k := store.Key(d)
-		if err != nil || e.checkpoints.used[k] {
-			continue
-		}
-		dir := e.checkpointDir(k)
-		c, err := readCheckpoint(dir)
 		if err != nil {
-			errs = append(errs, err)
 			continue
 		}
-		if !drop(lastWritten(dir, c), c) {
-			continue
+		gone, err := e.trimCheckpoint(store.Key(d), dry, drop)
+		if gone {
+			n++
 		}
-		n++
-		if !dry {
-			errs = append(errs, e.dropCheckpoint(k))
-		}
+		errs = append(errs, err)
 	}
 	return n, errors.Join(errs...)
+}
+
+func (e *Engine) trimCheckpoint(k store.Key, dry bool, drop func(last time.Time, c *checkpointOf) bool) (bool, error) {
+	dir := e.checkpointDir(k)
+	c, err := readCheckpoint(dir)
+	if err != nil || !drop(lastWritten(dir, c), c) {
+		return false, err
+	}
+	e.checkpoints.mu.Lock()
+	if e.checkpoints.used[k] || dry {
+		used := e.checkpoints.used[k]
+		e.checkpoints.mu.Unlock()
+		return !used, nil
+	}
+	away, err := e.setAside(dir)
+	e.checkpoints.mu.Unlock()
+	if err == nil && away != "" {
+		err = erase.All(e.removing, away) // whoever trims wants the room
+	}
+	return true, err
 }
 
 // lastWritten is when a checkpoint was mounted or, as far as its directory tells, the

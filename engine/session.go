@@ -17,21 +17,22 @@ import (
 // session is a pipeline with everything resolved that a plan, an explanation or a
 // run starts from.
 type session struct {
-	pipeline *hcl.Pipeline
-	images   map[string]pinned
-	pins     *pinner
-	remotes  map[string]*remote // sources that are not in the project, by their place in the workspace
-	planner  *plan.Planner
-	selected []bool
-	outside  []bool // needed by --from, but not to be run
-	scanner  *tree.Scanner
-	leases   []func()        // on what was taken into the store, until the run is over
-	keys     []store.Key     // of results, on which it has a lease, too
-	keep     map[string]bool // stages whose outputs are kept whatever they say
-	drops    int64           // how many results had lost bytes when it began
-	outfit   outfit          // devices; none for a plan
-	sources  *sources
-	batch    *store.Batch // what a run reads of the project for the first time; nil for a plan
+	pipeline     *hcl.Pipeline
+	images       map[string]pinned
+	pins         *pinner
+	remotes      map[string]*remote // sources that are not in the project, by their place in the workspace
+	planner      *plan.Planner
+	selected     []bool
+	outside      []bool // needed by --from, but not to be run
+	scanner      *tree.Scanner
+	leases       []func()        // on what was taken into the store, until the run is over
+	keys         []store.Key     // of results, on which it has a lease, too
+	keep         map[string]bool // stages whose outputs are kept whatever they say
+	drops        int64           // how many results had lost bytes when it began
+	outfit       outfit          // devices; none for a plan
+	sources      *sources
+	unkeptStages bool         // there are stages with outputs that are not kept
+	batch        *store.Batch // what a run reads of the project for the first time; nil for a plan
 }
 
 // open loads the pipeline, selects stages, pins what comes from outside and makes the
@@ -44,7 +45,7 @@ func (e *Engine) open(ctx context.Context, req Request, how pinning, tell func(e
 		return nil, err
 	}
 	p, g := l.pipeline, l.shape.Graph()
-	s := &session{pipeline: p}
+	s := &session{pipeline: p, unkeptStages: slices.ContainsFunc(p.Stages, func(st hcl.Stage) bool { return len(unkeptOutputs(&st)) > 0 })}
 	if s.selected, s.outside, err = choose(p, g, req); err != nil {
 		return nil, err
 	}

@@ -135,6 +135,9 @@ func (r *run) outputs(i int, rec *store.Record) map[string]event.Output {
 
 // dropBehind drops what was only needed by stage i, which ended.
 func (r *run) dropBehind(i int, st sched.State) {
+	if !r.s.unkeptStages {
+		return
+	}
 	r.unkept.ended(i, st)
 	for _, p := range append(slices.Clone(r.s.planner.Graph().Deps(i)), i) {
 		if len(unkeptOutputs(r.s.planner.Stage(p))) > 0 && !r.exported(p) {
@@ -146,6 +149,9 @@ func (r *run) dropBehind(i int, st sched.State) {
 // dropRest drops what the end of a run allows: exports are done, and its leases are gone.
 func (r *run) dropRest(succeeded bool) {
 	r.unkept.work.Wait()
+	if !r.s.unkeptStages {
+		return
+	}
 	for i := range r.s.pipeline.Stages {
 		if r.s.selected[i] && len(unkeptOutputs(r.s.planner.Stage(i))) > 0 && (succeeded || !r.exported(i)) {
 			r.unkept.work.Go(func() { r.dropOutputs(i) })
@@ -161,6 +167,11 @@ func unkeptOutputs(s *hcl.Stage) (names []string) {
 		}
 	}
 	return names
+}
+
+func (s *session) unkept(stage string) bool {
+	i, ok := s.planner.Index(stage)
+	return ok && len(unkeptOutputs(s.planner.Stage(i))) > 0
 }
 
 func (r *run) exported(i int) bool {

@@ -3,12 +3,16 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"plumb/engine/event"
 	"plumb/engine/runtime"
@@ -114,7 +118,7 @@ func TestOutputThatIsNotKept(t *testing.T) {
 	}
 }
 
-// TestPlanAgreesWithTheRun: also of what is made again.
+// TestPlanOfWhatIsMadeAgain: the plan, and why, say what the run then does.
 func TestPlanOfWhatIsMadeAgain(t *testing.T) {
 	r := newRig(t, features)
 	r.write("in.txt", "1")
@@ -136,6 +140,10 @@ func TestPlanOfWhatIsMadeAgain(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("plan %q", got)
+	}
+	why, err := r.Why(t.Context(), WhyRequest{Request: req.Request, Stage: "features"})
+	if err != nil || why.Decision != "run" || why.Reasons[0].Kind != "not_kept" {
+		t.Errorf("why %+v, %v", why, err)
 	}
 }
 
@@ -311,4 +319,44 @@ func TestShellOfWhatReadsBytesThatAreNotKept(t *testing.T) {
 	if !errors.As(err, &e) || !strings.Contains(e.Hint, "plumb run --keep features") {
 		t.Errorf("error %v", err)
 	}
+}
+
+func TestFromAStageWhoseInputsAreNotKept(t *testing.T) {
+	r := newRig(t, features)
+	r.write("in.txt", "1")
+	r.want(map[string]string{"features": "ran", "train": "ran", "stats": "ran"})
+	_, _, err := r.ran(t.Context(), param("train", "2"), func(q *RunRequest) { q.From = "train" })
+	var e *Error
+	if !errors.As(err, &e) || !strings.Contains(e.Message, `stage "features", which --from train relies on, is not up to date: its output big is not kept`) {
+		t.Errorf("error %v", err)
+	}
+}
+
+// TestRunsThatShareWhatIsNotKept go on at once, each with a reader of its own: none loses
+// what it reads, and when all are over the bytes are gone.
+func TestRunsThatShareWhatIsNotKept(t *testing.T) {
+	r := newRig(t, features)
+	r.write("in.txt", "1")
+	for round := range 5 {
+		var runs sync.WaitGroup
+		for n := range 5 {
+			runs.Go(func() {
+				sleep(context.Background(), time.Duration(rand.IntN(30))*time.Millisecond)
+				req := r.request()
+				param("train", fmt.Sprintf("%d-%d", round, n))(&req)
+				req.KeepGoing = n%2 == 0
+				var told []string
+				if err := r.Run(context.Background(), req, func(e event.Event) {
+					if e.Message != "" {
+						told = append(told, e.Stage+": "+e.Message)
+					}
+				}); err != nil {
+					t.Errorf("round %d, run %d: %v %q", round, n, err, told)
+				}
+			})
+		}
+		runs.Wait()
+	}
+	r.want(map[string]string{"features": "cached", "train": "cached", "stats": "cached"}, param("train", "0-0"))
+	r.wantHeld(0)
 }

@@ -137,6 +137,10 @@ func (x *explainer) fill(doc *WhyDoc, reasons []plan.Reason) {
 func (x *explainer) now(req WhyRequest) (*WhyDoc, error) {
 	req.Targets = []string{req.Stage}
 	s, err := x.e.open(x.ctx, req.Request, pinning{}, nil)
+	if err == nil && s.unkept(req.Stage) { // whether it is made again depends on what is behind it
+		req.Targets = nil
+		s, err = x.e.open(x.ctx, req.Request, pinning{}, nil)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -4,7 +4,7 @@
 //
 //	DIR/lock            held by flock for as long as a process owns the store; its text is that process's id
 //	DIR/format          the version of all this, a number
-//	DIR/meta/           Badger: records, failures, tombstones, runs, histories, blobs up to 4 KiB
+//	DIR/meta/           Badger: records, failures, tombstones, effects, runs, histories, blobs up to 4 KiB
 //	DIR/blobs/sha256/   larger blobs, ab/abcd…, mode 0444; abcd….x is the executable twin, mode 0555
 //	DIR/cache/          what can be made again: evaluated pipelines, stat caches
 //	DIR/placed/BOOT/    directories of hard links to blobs, which running stages read
@@ -41,7 +41,9 @@
 //
 // # Dropping
 //
-// GC drops records that nothing needs, leaving tombstones, then the blobs that
+// Drop takes the bytes of outputs and leaves their digests in the record: no damage
+// (drop.go). What is known of effects is never dropped (effects.go). GC drops records
+// that nothing needs, leaving tombstones, then the blobs that
 // nothing refers to. It runs beside commits: whatever is put, found or leased by
 // this process is safe from it (see gc.go).
 package store

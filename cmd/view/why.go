@@ -42,6 +42,8 @@ func headline(s Style, doc *engine.WhyDoc, changes int) string {
 		return fmt.Sprintf("%s is unchanged: its result was made in run %s.", name, doc.NewRun)
 	case doc.Decision == plan.Skip:
 		return name + " is skipped."
+	case doc.Decision == plan.Refused:
+		return name + " is not executed:"
 	case doc.Decision == "" && changes == 0:
 		return fmt.Sprintf("%s is the same in run %s and run %s.", name, doc.OldRun, doc.NewRun)
 	case doc.Decision == "":
