@@ -248,6 +248,14 @@ func (k *keyLocks) lock(ctx context.Context, key store.Key) error {
 	}
 }
 
+// busy reports whether some run has its turn at a key.
+func (k *keyLocks) busy(key store.Key) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	_, ok := k.held[key]
+	return ok
+}
+
 func (k *keyLocks) unlock(key store.Key) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

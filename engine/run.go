@@ -313,6 +313,13 @@ func (r *run) Decide(_ context.Context, i int) (sched.Verdict, error) {
 			return sched.Run, undecided(err)
 		}
 	}
+	if d.Verdict == plan.Refused && !r.e.keys.busy(d.Key) {
+		// Since it was planned, the run that was at it may have come to its end.
+		var err error
+		if d, err = r.s.planner.Consider(i); err != nil {
+			return sched.Run, undecided(err)
+		}
+	}
 	if r.s.outside[i] && d.Verdict != plan.Hit {
 		return sched.Run, invalid("run without --from, or with an earlier stage", "stage %q, which --from %s relies on, is not up to date: %s", r.s.planner.Graph().Name(i), r.req.From, firstReason(d))
 	}
@@ -326,7 +333,10 @@ func (r *run) Decide(_ context.Context, i int) (sched.Verdict, error) {
 	case plan.Skip:
 		return sched.Skip, nil
 	case plan.Refused:
-		return sched.Run, r.refused(i, d)
+		if !r.e.keys.busy(d.Key) {
+			return sched.Run, r.refused(i, d)
+		}
+		// Another run is at it now. What comes of that is looked at when it is done.
 	}
 	if err := r.s.outfit.lacks[i]; err != nil {
 		return sched.Run, err

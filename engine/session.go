@@ -114,7 +114,7 @@ func (s *session) close() error {
 func (s *session) ingest(ctx context.Context, st *store.Store) error {
 	var kept []store.Artifact
 	for i := range s.pipeline.Stages {
-		if v := s.planner.Decision(i).Verdict; !s.selected[i] || v != plan.Execute && v != plan.Pending {
+		if v := s.planner.Decision(i).Verdict; !s.selected[i] || v != plan.Execute && v != plan.Pending && v != plan.Refused {
 			continue
 		}
 		paths, err := s.planner.ProjectInputs(i)
@@ -168,7 +168,7 @@ func (s *session) bring(ctx context.Context) error {
 func (s *session) read() []*remote {
 	var out []*remote
 	for i := range s.pipeline.Stages {
-		if v := s.planner.Decision(i).Verdict; !s.selected[i] || v != plan.Execute && v != plan.Pending {
+		if v := s.planner.Decision(i).Verdict; !s.selected[i] || v != plan.Execute && v != plan.Pending && v != plan.Refused {
 			continue
 		}
 		for _, in := range s.pipeline.Stages[i].Inputs {

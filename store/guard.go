@@ -21,6 +21,7 @@ type guard struct {
 	gone   *sync.Cond      // told when one is
 	blobs  map[Digest]int
 	keys   map[Key]int
+	ended  map[Key]bool // whose leases ended since gc began: what names them now it has not seen
 	gc     bool
 	busy   bool       // something was committed since gc began
 	fresh  []Artifact // what that refers to, as far as gc does not know it yet
@@ -89,13 +90,13 @@ func (g *guard) forget(d Digest) {
 func (g *guard) begin() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.gc, g.busy, g.fresh = true, false, nil
+	g.gc, g.busy, g.fresh, g.ended = true, false, nil, map[Key]bool{}
 }
 
 func (g *guard) end() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.gc, g.fresh = false, nil
+	g.gc, g.fresh, g.ended = false, nil, nil
 }
 
 // committed tells a gc under way what is referred to since.
@@ -138,7 +139,19 @@ func (g *guard) expire(now time.Time) {
 func (g *guard) leased(k Key) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.keys[k] > 0
+	return g.keys[k] > 0 || g.ended[k]
+}
+
+// unleased tells a gc under way of leases that end.
+func (g *guard) unleased(keys []Key) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.gc {
+		return
+	}
+	for _, k := range keys {
+		g.ended[k] = true
+	}
 }
 
 // held lists the leased and the recent blobs.
@@ -165,7 +178,11 @@ func (g *guard) safe(d Digest) bool {
 // Lease keeps gc from the records of keys, recorded already or not, until release
 // is called.
 func (s *Store) Lease(keys ...Key) (release func()) {
-	return take(&s.guard.mu, &s.guard.keys, keys)
+	end := take(&s.guard.mu, &s.guard.keys, keys)
+	return sync.OnceFunc(func() {
+		s.guard.unleased(keys)
+		end()
+	})
 }
 
 // Leases counts the leases on a key.

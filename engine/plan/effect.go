@@ -45,7 +45,7 @@ func begunText(b *store.Beginning) string {
 	if b.Run == "" {
 		return "its effect may have happened already: what is known of it is damaged"
 	}
-	return fmt.Sprintf("its effect may have happened already: attempt %d of run %s began at %s and did not succeed",
+	return fmt.Sprintf("its effect may have happened already: attempt %d of run %s began at %s and has not succeeded",
 		b.Attempt, b.Run, b.When.UTC().Format(time.RFC3339))
 }
 
