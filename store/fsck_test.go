@@ -479,3 +479,32 @@ func TestFsckBesideCommits(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestDamageWhileOpen has a table written into while the store is open: no look-up gives
+// anything wrong or says that nothing was ever there, gc touches nothing, and a repair
+// goes on with the store open.
+func TestDamageWhileOpen(t *testing.T) {
+	for at := range int64(12) {
+		e := fillEverything(t)
+		s := openStore(t, e.dir, Options{})
+		flip(t, oneOf(t, s.path("meta", "*.sst")), 10+at*40, false)
+		for _, k := range []Key{e.key, e.exec} {
+			if rec, miss, err := s.Lookup(k); err == nil && rec == nil && miss.Kind != MissDamaged {
+				t.Errorf("byte %d: %+v", 10+at*40, miss)
+			}
+		}
+		if rep, err := s.GC(context.Background(), Policy{}); err == nil || rep.Records+rep.Blobs > 0 {
+			t.Errorf("gc went on: %+v, %v", rep, err)
+		}
+		rep, err := s.Fsck(context.Background(), FsckOptions{Repair: true})
+		if err != nil || !rep.OK || !slices.Contains(kinds(rep), FoundDamagedRecords) {
+			t.Fatalf("%+v, %v", rep, err)
+		}
+		if rep, err = s.Fsck(context.Background(), FsckOptions{}); err != nil || len(rep.Findings) > 0 {
+			t.Errorf("%+v, %v", rep, err)
+		}
+		if err := commitResult(s, Key{42}, "again"); err != nil {
+			t.Error(err)
+		}
+	}
+}
