@@ -508,3 +508,37 @@ func TestDamageWhileOpen(t *testing.T) {
 		}
 	}
 }
+
+// What is known of a large file stays known to the next owner, also after a stage had a
+// link to it; of a small one it is found out again.
+func TestSoundIsRemembered(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, dir, Options{})
+	large := mustPut(t, s, bytesOf("large", soundFrom), false)
+	small := mustPut(t, s, bytesOf("small", soundFrom-1), true)
+	link := filepath.Join(t.TempDir(), "link")
+	if err := s.LinkBlob(large, link); err != nil {
+		t.Fatal(err)
+	}
+	closeStore(t, s)
+	s = openStore(t, dir, Options{})
+	for name, tt := range map[string]struct {
+		a     Artifact
+		known bool
+	}{"large": {large, true}, "small": {small, false}} {
+		id := blobID{tt.a.Digest, tt.a.Exec}
+		st, ok := stampAt(s.blobPath(tt.a.Digest, tt.a.Exec))
+		if known := s.sound.is(s, id, st); !ok || known != tt.known {
+			t.Errorf("%s: known %v", name, known)
+		}
+		if _, err := s.SoundFile(tt.a); err != nil || !s.sound.is(s, id, st) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := os.Remove(link); err != nil { // changes its time of change: it is hashed again
+		t.Fatal(err)
+	}
+	if st, _ := stampAt(s.blobPath(large.Digest, false)); s.sound.is(s, blobID{large.Digest, false}, st) {
+		t.Error("a change of its file was not noticed")
+	}
+}
