@@ -22,8 +22,9 @@ type guard struct {
 	blobs  map[Digest]int
 	keys   map[Key]int
 	gc     bool
-	busy   bool       // something was committed since gc began
-	fresh  []Artifact // what that refers to, as far as gc does not know it yet
+	since  map[Key]bool // keys that were leased at some time since gc began
+	busy   bool         // something was committed since gc began
+	fresh  []Artifact   // what that refers to, as far as gc does not know it yet
 }
 
 // keep must be called before looking whether the blob is there: a sweep that
@@ -89,13 +90,16 @@ func (g *guard) forget(d Digest) {
 func (g *guard) begin() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.gc, g.busy, g.fresh = true, false, nil
+	g.gc, g.busy, g.fresh, g.since = true, false, nil, map[Key]bool{}
+	for k := range g.keys {
+		g.since[k] = true
+	}
 }
 
 func (g *guard) end() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.gc, g.fresh = false, nil
+	g.gc, g.fresh, g.since = false, nil, nil
 }
 
 // committed tells a gc under way what is referred to since.
@@ -135,10 +139,13 @@ func (g *guard) expire(now time.Time) {
 	}
 }
 
+// leased reports whether gc must leave an action's record alone. A run lets go of its
+// leases when it is recorded, which gc may not have seen: what was leased when gc began,
+// or since, it leaves to the next.
 func (g *guard) leased(k Key) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.keys[k] > 0
+	return g.keys[k] > 0 || g.since[k]
 }
 
 // held lists the leased and the recent blobs.
@@ -165,7 +172,15 @@ func (g *guard) safe(d Digest) bool {
 // Lease keeps gc from the records of keys, recorded already or not, until release
 // is called.
 func (s *Store) Lease(keys ...Key) (release func()) {
-	return take(&s.guard.mu, &s.guard.keys, keys)
+	g := &s.guard
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.gc {
+		for _, k := range keys {
+			g.since[k] = true
+		}
+	}
+	return takeLocked(&g.mu, &g.keys, keys)
 }
 
 // LeaseBlobs keeps gc from artifacts, and from the members of trees, until release
