@@ -129,7 +129,7 @@ func (r *run) create(ctx context.Context, i, number int, memory int64) (_ *attem
 	}
 	a := &attempt{number: number, memory: memory}
 	if a.sandbox, err = r.e.furnish(ctx, s, r.req.Project.Dir, r.s.planner.Inputs(i), ""); err != nil {
-		return nil, lostContent(err)
+		return nil, err
 	}
 	if a.left, err = r.mountCheckpoint(ctx, i, a); err != nil {
 		return nil, errors.Join(err, a.sandbox.close())

@@ -42,6 +42,9 @@ func (r *run) export(ctx context.Context) ([]event.Export, error) {
 				continue
 			}
 			changed, err := r.exportOne(ctx, ex.Path, o.Artifact)
+			if lost := lostContent(err); lost != err {
+				return out, lost
+			}
 			if err != nil {
 				errs = append(errs, err.Error())
 				continue

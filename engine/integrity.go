@@ -17,7 +17,7 @@ import (
 // read them, that another attempt does not mend it and a run does: what was damaged has
 // been set aside, so that what made it is planned to run.
 func lostContent(err error) error {
-	if !errors.Is(err, store.ErrDamaged) && !errors.Is(err, store.ErrNotFound) {
+	if !errors.Is(err, store.ErrDamaged) && !errors.Is(err, store.ErrNotFound) { // also none at all
 		return err
 	}
 	return &Error{Kind: Machine, Message: err.Error(), Hint: "plumb run makes it anew; plumb fsck looks for more such damage"}

@@ -65,6 +65,7 @@ func (e *Engine) furnish(ctx context.Context, s *hcl.Stage, project string, inpu
 	sb := &sandbox{dir: dir, work: filepath.Join(dir, "work"), points: map[string]bool{}, ctx: e.removing}
 	defer func() {
 		if err != nil {
+			err = lostContent(err)
 			sb.close() //nolint:errcheck // the first error says more; leftovers are swept
 		}
 	}()

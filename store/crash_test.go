@@ -27,6 +27,10 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, writeAndCollect(dir, os.Getenv("PLUMB_TEST_CRASH_ROUND")))
 		os.Exit(1)
 	}
+	if dir := os.Getenv(repairDir); dir != "" {
+		fmt.Fprintln(os.Stderr, repairForever(dir))
+		os.Exit(1)
+	}
 	os.Exit(m.Run())
 }
 

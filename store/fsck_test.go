@@ -479,3 +479,66 @@ func TestFsckBesideCommits(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestDamageWhileOpen has a table written into while the store is open: no look-up gives
+// anything wrong or says that nothing was ever there, gc touches nothing, and a repair
+// goes on with the store open.
+func TestDamageWhileOpen(t *testing.T) {
+	for at := range int64(12) {
+		e := fillEverything(t)
+		s := openStore(t, e.dir, Options{})
+		flip(t, oneOf(t, s.path("meta", "*.sst")), 10+at*40, false)
+		for _, k := range []Key{e.key, e.exec} {
+			if rec, miss, err := s.Lookup(k); err == nil && rec == nil && miss.Kind != MissDamaged {
+				t.Errorf("byte %d: %+v", 10+at*40, miss)
+			}
+		}
+		if rep, err := s.GC(context.Background(), Policy{}); err == nil || rep.Records+rep.Blobs > 0 {
+			t.Errorf("gc went on: %+v, %v", rep, err)
+		}
+		rep, err := s.Fsck(context.Background(), FsckOptions{Repair: true})
+		if err != nil || !rep.OK || !slices.Contains(kinds(rep), FoundDamagedRecords) {
+			t.Fatalf("%+v, %v", rep, err)
+		}
+		if rep, err = s.Fsck(context.Background(), FsckOptions{}); err != nil || len(rep.Findings) > 0 {
+			t.Errorf("%+v, %v", rep, err)
+		}
+		if err := commitResult(s, Key{42}, "again"); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// What is known of a large file stays known to the next owner, also after a stage had a
+// link to it; of a small one it is found out again.
+func TestSoundIsRemembered(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, dir, Options{})
+	large := mustPut(t, s, bytesOf("large", soundFrom), false)
+	small := mustPut(t, s, bytesOf("small", soundFrom-1), true)
+	link := filepath.Join(t.TempDir(), "link")
+	if err := s.LinkBlob(large, link); err != nil {
+		t.Fatal(err)
+	}
+	closeStore(t, s)
+	s = openStore(t, dir, Options{})
+	for name, tt := range map[string]struct {
+		a     Artifact
+		known bool
+	}{"large": {large, true}, "small": {small, false}} {
+		id := blobID{tt.a.Digest, tt.a.Exec}
+		st, ok := stampAt(s.blobPath(tt.a.Digest, tt.a.Exec))
+		if known := s.sound.is(s, id, st); !ok || known != tt.known {
+			t.Errorf("%s: known %v", name, known)
+		}
+		if _, err := s.SoundFile(tt.a); err != nil || !s.sound.is(s, id, st) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := os.Remove(link); err != nil { // changes its time of change: it is hashed again
+		t.Fatal(err)
+	}
+	if st, _ := stampAt(s.blobPath(large.Digest, false)); s.sound.is(s, blobID{large.Digest, false}, st) {
+		t.Error("a change of its file was not noticed")
+	}
+}

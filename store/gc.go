@@ -111,7 +111,7 @@ func (s *Store) GC(ctx context.Context, p Policy) (GCReport, error) {
 	s.guard.expire(g.now)
 	s.guard.begin()
 	defer s.guard.end()
-	for _, phase := range []func(context.Context) error{g.decideRuns, g.decideRecords, g.decideRest, g.dropKeys, g.mark, g.sweepSmall, g.sweepFiles, g.sweepOthers} {
+	for _, phase := range []func(context.Context) error{g.decide, g.dropKeys, g.mark, g.sweepSmall, g.sweepFiles, g.sweepOthers} {
 		if err := phase(ctx); err != nil {
 			return g.report, fmt.Errorf("collecting garbage: %w", err)
 		}
@@ -129,27 +129,38 @@ func (g *gcRun) drop(item *badger.Item, rec *Dropped) {
 	g.gone[string(key)] = true
 }
 
+// decide goes through all of it in one transaction: a record that is committed together
+// with its run is seen with it or not at all.
+func (g *gcRun) decide(ctx context.Context) error {
+	return g.s.view(func(txn *badger.Txn) error {
+		for _, part := range []func(context.Context, *badger.Txn) error{g.decideRuns, g.decideRecords, g.decideLimits, g.decideRest} {
+			if err := part(ctx, txn); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // decideRuns keeps the newest runs of each project, the young and the unfinished,
 // and notes the actions they name.
-func (g *gcRun) decideRuns(context.Context) error {
+func (g *gcRun) decideRuns(_ context.Context, txn *badger.Txn) error {
 	kept := map[string]int{}
 	tables := map[Digest]bool{}
-	return g.s.view(func(txn *badger.Txn) error {
-		return g.s.eachRun(txn, RunFilter{}, func(id RunID) (bool, error) {
-			sr, err := g.s.storedRun(txn, id)
-			if err != nil && !errors.Is(err, errFrame) {
-				return false, err
-			}
-			if sr != nil && err == nil && g.keepsRun(kept, &sr.Run) {
-				return true, g.nameKeys(txn, sr, tables)
-			}
-			g.report.Runs++
-			project := ""
-			if sr != nil {
-				project = sr.Project
-			}
-			return true, g.dropRun(txn, id, project)
-		})
+	return g.s.eachRun(txn, RunFilter{}, func(id RunID) (bool, error) {
+		sr, err := g.s.storedRun(txn, id)
+		if err != nil && !errors.Is(err, errFrame) {
+			return false, err
+		}
+		if sr != nil && err == nil && g.keepsRun(kept, &sr.Run) {
+			return true, g.nameKeys(txn, sr, tables)
+		}
+		g.report.Runs++
+		project := ""
+		if sr != nil {
+			project = sr.Project
+		}
+		return true, g.dropRun(txn, id, project)
 	})
 }
 
@@ -189,36 +200,31 @@ func (g *gcRun) dropRun(txn *badger.Txn, id RunID, project string) error {
 }
 
 // decideRecords drops the records that no kept run names and nobody used lately.
-func (g *gcRun) decideRecords(ctx context.Context) error {
+func (g *gcRun) decideRecords(ctx context.Context, txn *badger.Txn) error {
 	limits := g.p.KeepSize > 0 || g.p.KeepCount > 0
-	if err := g.s.view(func(txn *badger.Txn) error {
-		return eachItem(txn, inRecords, func(item *badger.Item) error {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			k := Key(item.Key()[1:])
-			needed := g.keys[k] || g.s.guard.leased(k)
-			if needed && !limits {
-				return nil
-			}
-			rec, err := g.s.recordAt(txn, item)
-			if errors.Is(err, errFrame) {
-				rec, err = &Record{Key: k}, nil
-			}
-			if err != nil {
-				return err
-			}
-			if needed || g.usedLately(txn, rec) {
-				g.keep(txn, item, rec)
-				return nil
-			}
-			g.drop(item, dropped(rec, g.rule, g.lastUse(txn, rec)))
+	return eachItem(txn, inRecords, func(item *badger.Item) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		k := Key(item.Key()[1:])
+		needed := g.keys[k] || g.s.guard.leased(k)
+		if needed && !limits {
 			return nil
-		})
-	}); err != nil {
-		return err
-	}
-	return g.decideLimits()
+		}
+		rec, err := g.s.recordAt(txn, item)
+		if errors.Is(err, errFrame) {
+			rec, err = &Record{Key: k}, nil
+		}
+		if err != nil {
+			return err
+		}
+		if needed || g.usedLately(txn, rec) {
+			g.keep(txn, item, rec)
+			return nil
+		}
+		g.drop(item, dropped(rec, g.rule, g.lastUse(txn, rec)))
+		return nil
+	})
 }
 
 func (g *gcRun) usedLately(txn *badger.Txn, r *Record) bool {
@@ -238,26 +244,24 @@ func (g *gcRun) usedLately(txn *badger.Txn, r *Record) bool {
 
 // decideRest drops failures like records, tombstones by age, and the days of use
 // of what is gone.
-func (g *gcRun) decideRest(context.Context) error {
-	return g.s.view(func(txn *badger.Txn) error {
-		failed := dropUnless(g, txn, func(f *Failure) bool {
-			return g.keys[f.Key] || g.now.Sub(f.When) < g.p.KeepAge
-		})
-		if err := eachItem(txn, inFailures, failed); err != nil {
-			return err
+func (g *gcRun) decideRest(_ context.Context, txn *badger.Txn) error {
+	failed := dropUnless(g, txn, func(f *Failure) bool {
+		return g.keys[f.Key] || g.now.Sub(f.When) < g.p.KeepAge
+	})
+	if err := eachItem(txn, inFailures, failed); err != nil {
+		return err
+	}
+	evicted := dropUnless(g, txn, func(t *Tombstone) bool { return g.now.Sub(t.When) <= tombstonesLive })
+	if err := eachItem(txn, inTombstones, evicted); err != nil {
+		return err
+	}
+	return eachItem(txn, inUses, func(item *badger.Item) error {
+		rec := keyOf(inRecords, Key(item.Key()[1:]))
+		ok, err := has(txn, rec)
+		if err == nil && (!ok || g.gone[string(rec)]) {
+			g.drop(item, nil)
 		}
-		evicted := dropUnless(g, txn, func(t *Tombstone) bool { return g.now.Sub(t.When) <= tombstonesLive })
-		if err := eachItem(txn, inTombstones, evicted); err != nil {
-			return err
-		}
-		return eachItem(txn, inUses, func(item *badger.Item) error {
-			rec := keyOf(inRecords, Key(item.Key()[1:]))
-			ok, err := has(txn, rec)
-			if err == nil && (!ok || g.gone[string(rec)]) {
-				g.drop(item, nil)
-			}
-			return err
-		})
+		return err
 	})
 }
 

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -48,7 +49,7 @@ func (g *gcRun) keep(txn *badger.Txn, item *badger.Item, rec *Record) {
 }
 
 // decideLimits drops what does not fit.
-func (g *gcRun) decideLimits() error {
+func (g *gcRun) decideLimits(_ context.Context, txn *badger.Txn) error {
 	if len(g.kept) == 0 {
 		return nil
 	}
@@ -64,27 +65,25 @@ func (g *gcRun) decideLimits() error {
 		return slices.Compare(a.key, b.key)
 	})
 	w := weigher{s: g.s, seen: map[blobID]bool{}}
-	return g.s.view(func(txn *badger.Txn) error {
-		full := ""
-		for i, k := range g.kept {
-			more := w.add(txn, k.rec)
-			switch {
-			case k.leased:
-			case g.p.KeepCount > 0 && i >= g.p.KeepCount && full == "":
-				full = fmt.Sprintf("count: only the %d results that were used last are kept", g.p.KeepCount)
-			case g.p.KeepSize > 0 && w.sum > g.p.KeepSize && full == "":
-				full = fmt.Sprintf("size: what was used later fills the %s that are kept", sizeText(g.p.KeepSize))
-			}
-			if k.leased || full == "" {
-				g.report.Kept++
-				g.report.KeptBytes += more
-				continue
-			}
-			g.drops = append(g.drops, dropping{k.key, k.vers, dropped(k.rec, full, k.used), true})
-			g.gone[string(k.key)] = true
+	full := ""
+	for i, k := range g.kept {
+		more := w.add(txn, k.rec)
+		switch {
+		case k.leased:
+		case g.p.KeepCount > 0 && i >= g.p.KeepCount && full == "":
+			full = fmt.Sprintf("count: only the %d results that were used last are kept", g.p.KeepCount)
+		case g.p.KeepSize > 0 && w.sum > g.p.KeepSize && full == "":
+			full = fmt.Sprintf("size: what was used later fills the %s that are kept", sizeText(g.p.KeepSize))
 		}
-		return nil
-	})
+		if k.leased || full == "" {
+			g.report.Kept++
+			g.report.KeptBytes += more
+			continue
+		}
+		g.drops = append(g.drops, dropping{k.key, k.vers, dropped(k.rec, full, k.used), true})
+		g.gone[string(k.key)] = true
+	}
+	return nil
 }
 
 func dropped(r *Record, rule string, used time.Time) *Dropped {

@@ -21,10 +21,10 @@ type guard struct {
 	gone   *sync.Cond      // told when one is
 	blobs  map[Digest]int
 	keys   map[Key]int
-	ended  map[Key]bool // whose leases ended since gc began: what names them now it has not seen
 	gc     bool
-	busy   bool       // something was committed since gc began
-	fresh  []Artifact // what that refers to, as far as gc does not know it yet
+	since  map[Key]bool // keys that were leased at some time since gc began
+	busy   bool         // something was committed since gc began
+	fresh  []Artifact   // what that refers to, as far as gc does not know it yet
 }
 
 // keep must be called before looking whether the blob is there: a sweep that
@@ -90,13 +90,16 @@ func (g *guard) forget(d Digest) {
 func (g *guard) begin() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.gc, g.busy, g.fresh, g.ended = true, false, nil, map[Key]bool{}
+	g.gc, g.busy, g.fresh, g.since = true, false, nil, map[Key]bool{}
+	for k := range g.keys {
+		g.since[k] = true
+	}
 }
 
 func (g *guard) end() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.gc, g.fresh, g.ended = false, nil, nil
+	g.gc, g.fresh, g.since = false, nil, nil
 }
 
 // committed tells a gc under way what is referred to since.
@@ -136,22 +139,13 @@ func (g *guard) expire(now time.Time) {
 	}
 }
 
+// leased reports whether gc must leave an action's record alone. A run lets go of its
+// leases when it is recorded, which gc may not have seen: what was leased when gc began,
+// or since, it leaves to the next.
 func (g *guard) leased(k Key) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.keys[k] > 0 || g.ended[k]
-}
-
-// unleased tells a gc under way of leases that end.
-func (g *guard) unleased(keys []Key) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if !g.gc {
-		return
-	}
-	for _, k := range keys {
-		g.ended[k] = true
-	}
+	return g.keys[k] > 0 || g.since[k]
 }
 
 // held lists the leased and the recent blobs.
@@ -178,14 +172,18 @@ func (g *guard) safe(d Digest) bool {
 // Lease keeps gc from the records of keys, recorded already or not, until release
 // is called.
 func (s *Store) Lease(keys ...Key) (release func()) {
-	end := take(&s.guard.mu, &s.guard.keys, keys)
-	return sync.OnceFunc(func() {
-		s.guard.unleased(keys)
-		end()
-	})
+	g := &s.guard
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.gc {
+		for _, k := range keys {
+			g.since[k] = true
+		}
+	}
+	return takeLocked(&g.mu, &g.keys, keys)
 }
 
-// Leases counts the leases on a key.
+// Leases is how many leases there are on an action.
 func (s *Store) Leases(k Key) int {
 	s.guard.mu.Lock()
 	defer s.guard.mu.Unlock()
