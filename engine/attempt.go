@@ -17,9 +17,10 @@ import (
 	"plumb/store"
 )
 
-// One stage is executed in attempts. An attempt starts from nothing: an empty
-// workspace, a fresh scratch layer. (A checkpoint, where it has one, is the exception.) What it wrote becomes visible in one commit
-// after its command succeeded and every declared output is there, or not at all:
+// One stage is executed in attempts. An attempt starts from nothing, but for a
+// checkpoint where it has one: an empty workspace, a fresh scratch layer. What it wrote
+// becomes visible in one commit after its command succeeded and every declared output
+// is there, or not at all:
 //
 //	Prepare: image ─▶ sandbox ─▶ container created     (ahead, while others run)
 //	Run:     start ─▶ wait ─▶ capture ─▶ commit
