@@ -85,6 +85,7 @@ func (r *run) discard(a *attempt) { r.discardAnd(a, nil) }
 
 // discardAnd calls then when the container is gone and its place still there.
 func (r *run) discardAnd(a *attempt, then func() error) {
+	letGo := r.e.leavings.begin()
 	r.e.background.Go(func() {
 		ctx := context.Background()
 		var err error
@@ -94,6 +95,8 @@ func (r *run) discardAnd(a *attempt, then func() error) {
 		if then != nil {
 			err = errors.Join(err, then())
 		}
+		a.sandbox.letGo()
+		letGo()
 		err = errors.Join(err, a.log.close(), a.sandbox.close())
 		if err != nil && !errors.Is(err, context.Canceled) { // else the next owner goes on
 			r.e.cfg.Logger.Warn("cleaning up after a stage", "error", err)
