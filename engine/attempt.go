@@ -17,9 +17,10 @@ import (
 	"plumb/store"
 )
 
-// One stage is executed in attempts. An attempt starts from nothing: an empty
-// workspace, a fresh scratch layer. (A checkpoint, where it has one, is the exception.) What it wrote becomes visible in one commit
-// after its command succeeded and every declared output is there, or not at all:
+// One stage is executed in attempts. An attempt starts from nothing, but for a
+// checkpoint where it has one: an empty workspace, a fresh scratch layer. What it wrote
+// becomes visible in one commit after its command succeeded and every declared output
+// is there, or not at all:
 //
 //	Prepare: image ─▶ sandbox ─▶ container created     (ahead, while others run)
 //	Run:     start ─▶ wait ─▶ capture ─▶ commit
@@ -84,6 +85,7 @@ func (r *run) discard(a *attempt) { r.discardAnd(a, nil) }
 
 // discardAnd calls then when the container is gone and its place still there.
 func (r *run) discardAnd(a *attempt, then func() error) {
+	letGo := r.e.leavings.begin()
 	r.e.background.Go(func() {
 		ctx := context.Background()
 		var err error
@@ -93,6 +95,8 @@ func (r *run) discardAnd(a *attempt, then func() error) {
 		if then != nil {
 			err = errors.Join(err, then())
 		}
+		a.sandbox.letGo()
+		letGo()
 		err = errors.Join(err, a.log.close(), a.sandbox.close())
 		if err != nil && !errors.Is(err, context.Canceled) { // else the next owner goes on
 			r.e.cfg.Logger.Warn("cleaning up after a stage", "error", err)

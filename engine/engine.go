@@ -70,6 +70,7 @@ type Engine struct {
 	commits     atomic.Int64 // records written so far: what a plan remembered may be out of date
 	sweeps      atomic.Int64 // collections so far: what was in the store may be gone
 	drops       drops
+	leavings    leavings
 	ids         sync.Mutex
 	lastID      time.Time
 	machine     *sched.Machine // what all runs share

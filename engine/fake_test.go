@@ -40,6 +40,7 @@ type fakeRuntime struct {
 
 	watch func(s runtime.Spec, began bool) // when set, told when a command begins and ends
 
+	slowly      time.Duration  // containers are deleted
 	unstartable int            // so many starts fail
 	effects     map[string]int // by the key that the stage sees
 	meanwhile   int            // effects under way
@@ -262,6 +263,7 @@ func (c *fakeContainer) Kill(context.Context, int, bool) error {
 func (c *fakeContainer) Usage(context.Context) (runtime.Usage, error) { return runtime.Usage{}, nil }
 
 func (c *fakeContainer) Delete(context.Context) error {
+	time.Sleep(c.rt.slowly)
 	c.rt.mu.Lock()
 	defer c.rt.mu.Unlock()
 	c.rt.deleted++

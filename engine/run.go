@@ -207,24 +207,6 @@ func (r *run) count() int {
 	return n
 }
 
-// hold keeps a lease until the run is over.
-func (r *run) hold(release func()) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.leases = append(r.leases, release)
-}
-
-func (r *run) letGo() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, release := range r.leases {
-		release()
-	}
-	r.leases = nil
-	r.s.release()
-	r.unkept.released()
-}
-
 // options is what the machine has, or what the user allows.
 func (r *run) options() sched.Options {
 	l := sched.Limits{CPU: float64(goruntime.NumCPU()), Memory: machineMemory(), Jobs: r.req.Jobs, Ahead: goruntime.NumCPU()}
@@ -343,23 +325,6 @@ func (r *run) Decide(_ context.Context, i int) (sched.Verdict, error) {
 	}
 	_, err := r.secrets(i)
 	return sched.Run, err
-}
-
-// reconsider decides about a stage when all before it is done, with a lease on its key,
-// which may be known only now.
-func (r *run) reconsider(i int) (plan.Decision, error) {
-	for {
-		dropped := r.e.drops.now()
-		d, err := r.s.planner.Reconsider(i)
-		if err != nil || d.Key.IsZero() {
-			return d, err
-		}
-		r.hold(r.e.store.Lease(d.Key))
-		r.unkept.leased([]store.Key{d.Key})
-		if r.e.drops.now() == dropped {
-			return d, nil
-		}
-	}
 }
 
 // undecided makes a failure of the stage out of what only showed when the stages

@@ -48,11 +48,16 @@ type sandbox struct {
 	ctx     context.Context // of removing it
 }
 
-func (s *sandbox) close() error {
+// letGo says that nobody reads the inputs any more.
+func (s *sandbox) letGo() {
 	for _, f := range s.release {
 		f()
 	}
 	s.release = nil
+}
+
+func (s *sandbox) close() error {
+	s.letGo()
 	return erase.All(s.ctx, s.dir)
 }
 

@@ -184,30 +184,6 @@ func (s *session) read() []*remote {
 // errMoved says that a file changed between planning and taking it into the store.
 var errMoved = errors.New("the project changes while it is read")
 
-// errDropped says that another run dropped bytes meanwhile.
-var errDropped = errors.New("results are dropped while they are looked up")
-
-// lease keeps gc, and other runs, from the results that a run relies on.
-func (s *session) lease(e *Engine) error {
-	for i, sel := range s.selected {
-		if k := s.planner.Decision(i).Key; sel && !k.IsZero() {
-			s.keys = append(s.keys, k)
-		}
-	}
-	s.leases = append(s.leases, e.store.Lease(s.keys...))
-	if e.drops.now() != s.drops {
-		return errDropped
-	}
-	return nil
-}
-
-func (s *session) release() {
-	for _, release := range s.leases {
-		release()
-	}
-	s.leases = nil
-}
-
 // withInputs tells all paths that are wrong at once, when an image is one of them.
 func withInputs(dir string, p *hcl.Pipeline, err error) error {
 	var diags hcl.Diagnostics

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -35,6 +36,39 @@ func (d *drops) now() int64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.count.Load()
+}
+
+// leavings are the attempts that have ended, and whose containers are being deleted: they
+// have their inputs still.
+type leavings struct {
+	mu  sync.Mutex
+	all map[chan struct{}]bool
+}
+
+func (l *leavings) begin() (done func()) {
+	c := make(chan struct{})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.all == nil {
+		l.all = map[chan struct{}]bool{}
+	}
+	l.all[c] = true
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.all, c)
+		close(c)
+	}
+}
+
+// wait is for those that are leaving now.
+func (l *leavings) wait() {
+	l.mu.Lock()
+	all := slices.Collect(maps.Keys(l.all))
+	l.mu.Unlock()
+	for _, c := range all {
+		<-c
+	}
 }
 
 // wanted says, for the planner, who needs an output besides stages.
@@ -269,6 +303,7 @@ func (r *run) dropBytes(gone []store.Artifact) error {
 		next := u.queue
 		u.queue = nil
 		u.mu.Unlock()
+		r.e.leavings.wait()
 		_, err = r.e.store.DropBlobs(context.Background(), next)
 		u.mu.Lock()
 	}

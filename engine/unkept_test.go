@@ -89,6 +89,7 @@ func param(name, value string) func(*RunRequest) {
 func TestOutputThatIsNotKept(t *testing.T) {
 	r := newRig(t, features)
 	r.write("in.txt", "1")
+	r.rt.slowly = 50 * time.Millisecond
 	events := r.want(map[string]string{"features": "ran", "train": "ran", "stats": "ran"})
 	r.wantHeld(0)
 	if o := events[len(events)-1].Stages[0].Outputs["big"]; !o.Dropped || o.Size != 100_000 {

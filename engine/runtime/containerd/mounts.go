@@ -85,6 +85,9 @@ func claimMount(m runtime.Mount, uid, gid int) error {
 	if err := unix.Fchownat(fd, "", uid, gid, unix.AT_EMPTY_PATH); err != nil {
 		return &os.PathError{Op: "chown", Path: m.Source, Err: err}
 	}
+	if m.Lasting { // what is in it has the owners that a container gave it
+		return nil
+	}
 	return ownDirectories(fd, m.Source, uid, gid)
 }
 
