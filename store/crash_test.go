@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -22,6 +23,14 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(crashDir); dir != "" {
 		fmt.Fprintln(os.Stderr, commitForever(dir, os.Getenv("PLUMB_TEST_CRASH_ROUND")))
 		os.Exit(1)
+	}
+	if dir := os.Getenv(faultDir); dir != "" {
+		rounds, err := strconv.Atoi(os.Getenv("PLUMB_TEST_FAULT_ROUNDS"))
+		if err = errors.Join(err, workThrough(dir, rounds)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
 	}
 	os.Exit(m.Run())
 }

@@ -46,7 +46,7 @@ func (s *Store) blobPath(d Digest, exec bool) string {
 // placed content can be passed through, and only that.
 func (s *Store) makeLayout() error {
 	for _, d := range []string{"blobs/sha256", "placed", "tmp"} {
-		if err := os.MkdirAll(s.path(d), 0o711); err != nil {
+		if err := makeDirs(s.path(d)); err != nil {
 			return err
 		}
 	}

@@ -130,7 +130,10 @@ func (l badgerLog) Debugf(string, ...any)       {}
 func (s *Store) view(fn func(*badger.Txn) error) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if s.db == nil {
+	if s.db == nil || s.closing != nil {
+		if why := s.broken.Load(); why != nil {
+			return fmt.Errorf("the records are closed: %w", *why)
+		}
 		return nil
 	}
 	return s.db.View(fn)
@@ -139,17 +142,33 @@ func (s *Store) view(fn func(*badger.Txn) error) error {
 // update runs fn in a transaction and syncs it, again when another transaction
 // wrote what it read.
 func (s *Store) update(fn func(*badger.Txn) error) error {
+	for {
+		if s.broken.Load() != nil {
+			if err := s.mend(); err != nil {
+				return err
+			}
+		}
+		if err := s.try(fn); !errors.Is(err, badger.ErrConflict) {
+			return err
+		}
+	}
+}
+
+func (s *Store) try(fn func(*badger.Txn) error) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if !s.rw {
 		return ErrReadOnly
 	}
-	for {
-		err := s.db.Update(fn)
-		if !errors.Is(err, badger.ErrConflict) {
-			return err
-		}
+	if why := s.broken.Load(); why != nil { // since a moment
+		return *why
 	}
+	txn := s.db.NewTransaction(true)
+	defer txn.Discard()
+	if err := fn(txn); err != nil {
+		return err
+	}
+	return s.commitTxn(txn)
 }
 
 // value gives a copy of the value of key, nil when there is none.

@@ -62,6 +62,8 @@ type Options struct {
 	Logger   *slog.Logger
 	Now      func() time.Time
 	PID      int // as others see the owner, when that is not what os.Getpid says
+
+	patience time.Duration // with Badger's end, 0 for closePatience: tests have less
 }
 
 // The errors that callers tell apart.
@@ -86,15 +88,19 @@ type Store struct {
 	db   *badger.DB   // nil when there is no store on disk
 	rw   bool
 
-	temps   atomic.Uint64
-	dirty   dirtyDirs
-	gc      sync.RWMutex // commits share it, dropping records excludes them
-	guard   guard        // what gc must leave alone
-	touched touched      // records used, not yet written
-	trees   treeMemo
-	sweeper sweeper
-	placed  placed
-	gcTurn  sync.Mutex // one gc at a time
+	patience time.Duration
+	closing  chan error            // Badger's end, while it is waited for
+	broken   atomic.Pointer[error] // why Badger has to be opened again
+	names    metaNames
+	temps    atomic.Uint64
+	dirty    dirtyDirs
+	gc       sync.RWMutex // commits share it, dropping records excludes them
+	guard    guard        // what gc must leave alone
+	touched  touched      // records used, not yet written
+	trees    treeMemo
+	sweeper  sweeper
+	placed   placed
+	gcTurn   sync.Mutex // one gc at a time
 }
 
 // Open opens the store at dir, which is created unless o.ReadOnly. It returns an
@@ -105,7 +111,10 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the store %q: %w", dir, err)
 	}
-	s := &Store{dir: abs, now: o.Now, log: o.Logger, pack: newPacker(), pid: o.PID}
+	s := &Store{dir: abs, now: o.Now, log: o.Logger, pack: newPacker(), pid: o.PID, patience: o.patience}
+	if s.patience == 0 {
+		s.patience = closePatience
+	}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -167,7 +176,7 @@ func (s *Store) recover() error {
 	if err != nil {
 		return err
 	}
-	db, err := openMeta(s.path("meta"), false, s.log)
+	db, err := s.openMetaToWrite()
 	if err == nil {
 		err = db.Close()
 	}
@@ -182,7 +191,7 @@ func (s *Store) recover() error {
 }
 
 func (s *Store) openWritable() error {
-	if err := os.MkdirAll(s.dir, 0o711); err != nil {
+	if err := makeDirs(s.dir); err != nil {
 		return err
 	}
 	lock, err := lockExclusive(s.path("lock"))
@@ -208,12 +217,12 @@ func (s *Store) own(lock *os.File) error {
 	if err := s.makeLayout(); err != nil {
 		return err
 	}
-	db, err := openMeta(s.path("meta"), false, s.log)
+	db, err := s.openMetaToWrite()
 	if err != nil {
 		return fmt.Errorf("opening the records: %w", err)
 	}
 	if !known {
-		if err := writeFormat(s.dir); err != nil {
+		if err := errors.Join(s.settleNew(), writeFormat(s.dir)); err != nil {
 			return errors.Join(err, db.Close())
 		}
 	}
@@ -265,8 +274,13 @@ func (s *Store) isWritable() bool {
 func (s *Store) release() error {
 	s.sweeper.stop()
 	var errs []error
+	if s.rw {
+		errs = append(errs, s.dirty.syncAll())
+	}
 	if s.db != nil {
-		if err := s.db.Close(); err != nil {
+		if err := s.closeDB(); errors.Is(err, errStuck) {
+			return err
+		} else if err != nil {
 			errs = append(errs, fmt.Errorf("closing the records: %w", err))
 		}
 	}

@@ -85,7 +85,7 @@ func Mount(dir string, options ...Option) (*FS, error) {
 		o(f)
 	}
 	server, err := fuse.NewServer(&handler{RawFileSystem: fuse.NewDefaultRawFileSystem(), fs: f}, dir, &fuse.MountOptions{
-		FsName: "faultfs", Name: "faultfs", DirectMountStrict: true, AllowOther: true, EnableLocks: f.locks, MaxWrite: 1 << 20,
+		FsName: "faultfs", Name: "faultfs", DirectMountStrict: true, AllowOther: true, EnableLocks: f.locks, DisableReadDirPlus: true, MaxWrite: 1 << 20,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("mounting faultfs at %q: %w", dir, err)

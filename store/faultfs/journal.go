@@ -118,13 +118,17 @@ const (
 	// Strict leaves what POSIX promises and nothing else: a file's content and
 	// attributes as of its own last sync, a directory's entries as of its own.
 	Strict Model = iota
+	// Named is Strict but for one thing: syncing a file makes the name durable by which
+	// it was last made, linked or renamed. No file system of Linux does without that,
+	// and there are programs that rely on it.
+	Named
 	// Ordered leaves what ext4, XFS and btrfs promise besides: changes of names,
 	// sizes and attributes survive in order, and any sync takes along all that came
 	// before it. Content survives by its own file's sync.
 	Ordered
 )
 
-func (m Model) String() string { return [...]string{"strict", "ordered"}[m] }
+func (m Model) String() string { return [...]string{"strict", "named", "ordered"}[m] }
 
 // Survivor is the state after a power cut that comes when the first n changes are
 // done. With a seed, each change that did not have to survive does so at a coin's
@@ -181,6 +185,9 @@ func (s *survival) look() {
 			continue
 		}
 		s.own[i], s.dir[i], s.to[i] = next[op.Ino], next[op.Dir], next[op.ToDir]
+		if s.m == Named && next[op.Ino] {
+			s.dir[i], s.to[i] = s.dir[i] || op.Kind == Make || op.Kind == Link, true
+		}
 		if s.m == Ordered && any {
 			s.own[i] = s.own[i] || op.Kind != Write
 			s.dir[i], s.to[i] = true, true

@@ -124,10 +124,6 @@ func (h *handler) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntry
 	return fuse.OK
 }
 
-func (h *handler) ReadDirPlus(<-chan struct{}, *fuse.ReadIn, *fuse.DirEntryList) fuse.Status {
-	return fuse.ENOSYS
-}
-
 func (h *handler) ReleaseDir(in *fuse.ReleaseIn) {
 	h.fs.mu.Lock()
 	defer h.fs.mu.Unlock()
