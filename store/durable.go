@@ -150,7 +150,6 @@ func (s *Store) mend() error {
 		return fmt.Errorf("opening the records again: %w", err)
 	}
 	s.db = db
-	s.broken.Store(nil)
 	return nil
 }
 
@@ -183,14 +182,37 @@ func (s *Store) openMetaToWrite() (*badger.DB, error) {
 			return nil, err
 		}
 	}
-	db, err := openMeta(s.path("meta"), false, s.log)
+	db, err := s.openMended()
 	if err != nil {
 		return nil, err
 	}
 	if err := s.names.sync(s.path("meta")); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
+	s.broken.Store(nil)
 	return db, nil
+}
+
+// openMended opens Badger, and once more when its manifest could be mended.
+func (s *Store) openMended() (*badger.DB, error) {
+	db, err := openMeta(s.path("meta"), false, s.badgerLog())
+	if err == nil {
+		return db, nil
+	}
+	mended, merr := repairManifest(s.path("meta"), s.log)
+	if merr != nil || !mended {
+		return nil, errors.Join(err, merr)
+	}
+	return openMeta(s.path("meta"), false, s.badgerLog())
+}
+
+// badgerLog passes on what Badger says. An error is one of its background: it could
+// not write a table, and tries again with what it knows, which is not what is on disk.
+func (s *Store) badgerLog() badgerLog {
+	return badgerLog{s.log, func(message string) {
+		err := errors.New(message)
+		s.broken.CompareAndSwap(nil, &err)
+	}}
 }
 
 // takeBack removes blobs whose names could not be synced, so that nobody finds them

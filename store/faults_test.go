@@ -66,7 +66,7 @@ func workThrough(mount string, rounds int) error {
 }
 
 func (d *deeds) open() (err error) {
-	d.s, err = Open(filepath.Join(d.mount, "home", "store"), Options{Now: d.clock.Now, patience: time.Second})
+	d.s, err = Open(filepath.Join(d.mount, "home", "store"), Options{Now: d.clock.Now, patience: 3 * time.Second})
 	return err
 }
 
@@ -326,30 +326,29 @@ func TestPowerCuts(t *testing.T) {
 	}
 	t.Logf("%d changes in %v", len(j), time.Since(began))
 	dir := memory(t)
-	for _, model := range []faultfs.Model{faultfs.Strict, faultfs.Named, faultfs.Ordered} {
-		for _, luck := range []uint64{0, seed} {
-			began := time.Now()
-			first, step := stride(len(j), 100, seed)
-			n, bad, badgers := first, 0, 0
-			for ; n <= len(j) && bad < 5; n += step {
-				err := wantAfter(j.Survivor(n, model, luck), filepath.Join(dir, "left"), j.Marks(n))
-				if err != nil && model == faultfs.Strict && strings.Contains(err.Error(), namelessTable) {
-					badgers++
-				} else if err != nil {
-					bad++
-					t.Errorf("the power fails after %d changes, the last being %q (model %v, seed %d):\n%v", n, last(j, n), model, luck, err)
-				}
+	for _, tt := range []struct {
+		model faultfs.Model
+		luck  uint64
+	}{
+		// Badger writes a table's name into its manifest without syncing the directory.
+		// By the letter of POSIX the name may be lost and the emptying of the log, which
+		// had it all, survive, and a coin finds that; on no file system of Linux, where a
+		// new file that is synced keeps its name. There is no place between the two for us.
+		{faultfs.Strict, 0},
+		{faultfs.Named, 0}, {faultfs.Named, seed}, {faultfs.Ordered, 0}, {faultfs.Ordered, seed},
+	} {
+		began := time.Now()
+		first, step := stride(len(j), 60, seed)
+		n, bad := first, 0
+		for ; n <= len(j) && bad < 5; n += step {
+			if err := wantAfter(j.Survivor(n, tt.model, tt.luck), filepath.Join(dir, "left"), j.Marks(n)); err != nil {
+				bad++
+				t.Errorf("the power fails after %d changes, the last being %q (model %v, seed %d):\n%v", n, last(j, n), tt.model, tt.luck, err)
 			}
-			t.Logf("model %v, seed %d: %d cuts in %v, %d of them between a table and its name", model, luck, (n-first)/step, time.Since(began), badgers)
 		}
+		t.Logf("model %v, seed %d: %d cuts in %v", tt.model, tt.luck, (n-first)/step, time.Since(began))
 	}
 }
-
-// namelessTable is what Badger says when the name of a table is not on disk, and the
-// manifest that has it is: it syncs the table, not its directory, before it writes the
-// manifest. Where syncing a new file makes its name durable, which is so on ext4, XFS,
-// btrfs and tmpfs, that is enough, and there is no place between the two for us.
-const namelessTable = "file does not exist for table"
 
 func last(j faultfs.Journal, n int) string {
 	if n == 0 {
@@ -369,10 +368,10 @@ func TestFailingChanges(t *testing.T) {
 		fault faultfs.Fault
 		tries int
 	}{
-		{"an I/O error", faultfs.Fault{Errno: syscall.EIO}, 40},
-		{"I/O errors from there on", faultfs.Fault{Errno: syscall.EIO, Forever: true}, 8},
-		{"no space left", faultfs.Fault{Errno: syscall.ENOSPC}, 12},
-		{"no space left from there on", faultfs.Fault{Errno: syscall.ENOSPC, Forever: true}, 8},
+		{"an I/O error", faultfs.Fault{Errno: syscall.EIO}, 25},
+		{"I/O errors from there on", faultfs.Fault{Errno: syscall.EIO, Forever: true}, 3},
+		{"no space left", faultfs.Fault{Errno: syscall.ENOSPC}, 8},
+		{"no space left from there on", faultfs.Fault{Errno: syscall.ENOSPC, Forever: true}, 3},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			first, step := stride(all, tt.tries, seed)

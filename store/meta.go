@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -64,13 +63,13 @@ const (
 // the tables themselves (none is larger than 36 KiB), which are not compressed
 // and so need no cache but the kernel's. Badger's own lock is not used, the
 // store's is held already.
-func openMeta(dir string, readOnly bool, log *slog.Logger) (*badger.DB, error) {
+func openMeta(dir string, readOnly bool, log badgerLog) (*badger.DB, error) {
 	o := badger.DefaultOptions(dir)
 	o.ReadOnly = readOnly
 	o.SyncWrites = true
 	o.BypassLockGuard = true
 	o.MetricsEnabled = false
-	o.Logger = badgerLog{log}
+	o.Logger = log
 	o.MemTableSize = memTableSize
 	o.NumMemtables = 2
 	o.ValueThreshold = valueThreshold
@@ -80,32 +79,11 @@ func openMeta(dir string, readOnly bool, log *slog.Logger) (*badger.DB, error) {
 	o.NumCompactors = 2
 	o.NumGoroutines = 2
 	if !readOnly {
-		if err := dropEmptyLogs(dir); err != nil {
+		if err := readyMeta(dir); err != nil {
 			return nil, err
 		}
 	}
 	return badger.Open(o)
-}
-
-// dropEmptyLogs deletes the logs of length zero, which hold nothing: one killed
-// between making a log and giving it its size, or between emptying and deleting
-// it, leaves such a file, and Badger does not open a directory that has one.
-func dropEmptyLogs(dir string) error {
-	for _, pattern := range []string{"*.mem", "*.vlog"} {
-		logs, err := filepath.Glob(filepath.Join(dir, pattern))
-		if err != nil {
-			return err
-		}
-		for _, path := range logs {
-			if size, ok := fileSize(path); !ok || size > 0 {
-				continue
-			}
-			if err := os.Remove(path); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // unfinished reports whether Badger's last writer was killed: it left a log of
@@ -116,11 +94,21 @@ func unfinished(dir string) (bool, error) {
 }
 
 // badgerLog passes on what Badger says, which is little that a user should see.
-type badgerLog struct{ log *slog.Logger }
+type badgerLog struct {
+	log    *slog.Logger
+	failed func(message string) // nil for nothing
+}
 
 func said(format string, args []any) string { return strings.TrimSpace(fmt.Sprintf(format, args...)) }
 
-func (l badgerLog) Errorf(f string, a ...any)   { l.log.Error("badger", "message", said(f, a)) }
+// Errorf is how Badger tells of what failed in its background.
+func (l badgerLog) Errorf(f string, a ...any) {
+	l.log.Error("badger", "message", said(f, a))
+	if l.failed != nil {
+		l.failed(said(f, a))
+	}
+}
+
 func (l badgerLog) Warningf(f string, a ...any) { l.log.Warn("badger", "message", said(f, a)) }
 func (l badgerLog) Infof(string, ...any)        {}
 func (l badgerLog) Debugf(string, ...any)       {}

@@ -161,9 +161,13 @@ func (s *Store) openReadOnly() error {
 		}
 		return s.recover()
 	}
-	db, err := openMeta(s.path("meta"), true, s.log)
+	db, err := openMeta(s.path("meta"), true, badgerLog{log: s.log})
 	if err != nil {
-		return errors.Join(fmt.Errorf("opening the records: %w", err), lock.Close())
+		if err := lock.Close(); err != nil {
+			return fmt.Errorf("unlocking: %w", err)
+		}
+		s.log.Info("recovering the store: its records do not open", "store", s.dir, "error", err)
+		return s.recover()
 	}
 	s.lock, s.db = lock, db
 	return nil
@@ -183,7 +187,7 @@ func (s *Store) recover() error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("recovering the records: %w", err), lock.Close())
 	}
-	if db, err = openMeta(s.path("meta"), true, s.log); err != nil {
+	if db, err = openMeta(s.path("meta"), true, badgerLog{log: s.log}); err != nil {
 		return errors.Join(fmt.Errorf("opening the records: %w", err), lock.Close())
 	}
 	s.lock, s.db = lock, db

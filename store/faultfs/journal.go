@@ -170,11 +170,18 @@ type survival struct {
 	own  []bool
 	dir  []bool
 	to   []bool
+	page map[pageOf]int // the last write to a page that is safe
+}
+
+type pageOf struct {
+	ino  uint64
+	page int64
 }
 
 // look goes backwards: the next sync of what a change concerns decides.
 func (s *survival) look() {
 	s.own, s.dir, s.to = make([]bool, len(s.j)), make([]bool, len(s.j)), make([]bool, len(s.j))
+	s.page = map[pageOf]int{}
 	next := map[uint64]bool{} // inode → whether its next sync succeeds
 	any := false
 	for i := len(s.j) - 1; i >= 0; i-- {
@@ -191,6 +198,20 @@ func (s *survival) look() {
 		if s.m == Ordered && any {
 			s.own[i] = s.own[i] || op.Kind != Write
 			s.dir[i], s.to[i] = true, true
+		}
+		if op.Kind == Write && s.own[i] {
+			s.noteSafe(i)
+		}
+	}
+}
+
+// noteSafe remembers a write that is safe: a page is written as a whole, and so takes
+// along what was written to it before and met a sync that failed.
+func (s *survival) noteSafe(i int) {
+	op := &s.j[i]
+	for at := op.Off / pageSize; at*pageSize < op.Off+int64(len(op.Data)); at++ {
+		if p := (pageOf{op.Ino, at}); s.page[p] < i {
+			s.page[p] = i
 		}
 	}
 }
@@ -242,7 +263,7 @@ func (s *survival) write(n *node, i int) {
 	}
 	for off, data := op.Off, op.Data; len(data) > 0; {
 		step := min(pageSize-int(off%pageSize), len(data))
-		if s.lucky() {
+		if last, ok := s.page[pageOf{op.Ino, off / pageSize}]; ok && i <= last || s.lucky() {
 			n.write(off, data[:step])
 		}
 		off, data = off+int64(step), data[step:]
