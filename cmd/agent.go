@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"strings"
 	"sync"
 	"time"
 
@@ -152,7 +151,7 @@ func (p *parent) tell(word string) {
 		if p.pipe == nil {
 			return
 		}
-		fmt.Fprintln(p.pipe, strings.ReplaceAll(word, "\n", "; "))
+		fmt.Fprintln(p.pipe, word)
 		p.pipe.Close() //nolint:errcheck // the client is there or it is not
 	})
 }
@@ -178,7 +177,7 @@ func runAgentServe(ctx context.Context, g global, env *Env) error {
 			p.tell(agent.Taken)
 			return nil
 		}
-		p.tell(err.Error())
+		p.tell(agent.Refusal(err))
 		return err
 	}
 	if crash, err := os.OpenFile(filepath.Join(g.store, "agent.crash"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600); err == nil {
@@ -207,7 +206,7 @@ func runAgentServe(ctx context.Context, g global, env *Env) error {
 	}
 	if err != nil {
 		log.Error("the agent ended", "error", err)
-		p.tell(err.Error())
+		p.tell(agent.Refusal(err))
 	}
 	return err
 }

@@ -88,7 +88,7 @@ func Open(cfg Config) (*Engine, error) {
 	}
 	st, err := store.Open(cfg.Dir, store.Options{ReadOnly: cfg.ReadOnly, Logger: cfg.Logger, Now: cfg.Now, PID: cfg.PID})
 	if err != nil {
-		return nil, err
+		return nil, openError(err)
 	}
 	e := &Engine{cfg: cfg, store: st}
 	e.removing, e.endRemoval = context.WithCancel(context.Background())

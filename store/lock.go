@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -48,9 +49,13 @@ func flock(f *os.File, how int) (*os.File, error) {
 	if err == nil {
 		return f, nil
 	}
-	if errors.Is(err, unix.EWOULDBLOCK) {
+	switch {
+	case errors.Is(err, unix.EWOULDBLOCK):
 		err = &InUseError{PID: readOwner(f)}
-	} else {
+	case errors.Is(err, unix.ENOLCK), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EOPNOTSUPP):
+		dir := filepath.Dir(f.Name())
+		err = &FileSystemError{dir, mountType(dir), fmt.Sprintf("it has no locks: %v", err)}
+	default:
 		err = fmt.Errorf("locking: %w", err)
 	}
 	return nil, errors.Join(err, f.Close())

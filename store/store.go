@@ -9,6 +9,7 @@
 //	DIR/cache/          what can be made again: evaluated pipelines, stat caches
 //	DIR/placed/BOOT/    directories of hard links to blobs, which running stages read
 //	DIR/tmp/            being written; the next owner sweeps it
+//	DIR/volume          the file system that was tried and found fit
 //
 // # Owning
 //
@@ -63,7 +64,10 @@ type Options struct {
 	Now      func() time.Time
 	PID      int // as others see the owner, when that is not what os.Getpid says
 
-	patience time.Duration // with Badger's end, 0 for closePatience: tests have less
+	// Tests have less patience with Badger's end than closePatience, and choose a file
+	// system for a directory.
+	patience time.Duration
+	volumeOf func(dir string) (volume, error)
 }
 
 // The errors that callers tell apart.
@@ -89,6 +93,7 @@ type Store struct {
 	rw   bool
 
 	patience time.Duration
+	volume   volume
 	closing  chan error            // Badger's end, while it is waited for
 	broken   atomic.Pointer[error] // why Badger has to be opened again
 	names    metaNames
@@ -105,7 +110,7 @@ type Store struct {
 
 // Open opens the store at dir, which is created unless o.ReadOnly. It returns an
 // error that is ErrInUse when another process owns it, ErrNewerFormat when this
-// plumb is too old for it.
+// plumb is too old for it, and a FileSystemError where no store can be.
 func Open(dir string, o Options) (*Store, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
@@ -123,6 +128,12 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
+	}
+	if o.volumeOf == nil {
+		o.volumeOf = volumeOf
+	}
+	if s.volume, err = checkVolume(abs, o.volumeOf); err != nil {
+		return nil, err
 	}
 	open := s.openWritable
 	if o.ReadOnly {
@@ -219,6 +230,9 @@ func (s *Store) own(lock *os.File) error {
 		return err
 	}
 	if err := s.makeLayout(); err != nil {
+		return err
+	}
+	if err := s.settleOn(s.volume); err != nil {
 		return err
 	}
 	db, err := s.openMetaToWrite()
