@@ -221,6 +221,9 @@ func newRuntime(ctx context.Context, at engine.Place, dir string, log *slog.Logg
 	case !early.Inside():
 		return nil, noNamespaces()
 	}
+	if err := onlyChroot(dir); err != nil {
+		return nil, err
+	}
 	rt, err := containerd.New(ctx, containerd.Options{Root: filepath.Join(dir, "containerd"), State: stateDir(dir), Logger: log})
 	if err != nil {
 		return nil, withRemedy(err)

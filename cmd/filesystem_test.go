@@ -86,12 +86,13 @@ func TestFileSystems(t *testing.T) {
 		name    string
 		at      func(t *testing.T) string
 		reflink bool
+		chroot  bool
 	}{
-		{"tmpfs", func(t *testing.T) string { _, at := mounted(t, "512m"); return at }, false},
-		{"overlay", onOverlay, false},
-		{"ext4", func(t *testing.T) string { return onDisk(t, "ext4") }, false},
-		{"xfs", func(t *testing.T) string { return onDisk(t, "xfs") }, true},
-		{"btrfs", func(t *testing.T) string { return onDisk(t, "btrfs") }, true},
+		{"tmpfs", func(t *testing.T) string { _, at := mounted(t, "512m"); return at }, false, false},
+		{"overlay", onOverlay, false, true},
+		{"ext4", func(t *testing.T) string { return onDisk(t, "ext4") }, false, false},
+		{"xfs", func(t *testing.T) string { return onDisk(t, "xfs") }, true, false},
+		{"btrfs", func(t *testing.T) string { return onDisk(t, "btrfs") }, true, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			at := tt.at(t)
@@ -113,6 +114,13 @@ stage "sum" {
   outputs = { sum = "sum" }
 }
 `)
+			if tt.chroot { // the kernel makes no containers of what lies there
+				r := s.want(exitMachine, dir, "run")
+				if !strings.Contains(r.err, "lies on an overlay") || !strings.Contains(r.err, "hint: put the store on a volume") {
+					t.Errorf("it does not say what is wrong: %v", r)
+				}
+				s.env = append(s.env, "PLUMB_ISOLATION=chroot")
+			}
 			s.want(0, dir, "run")
 			s.want(0, "", "agent", "stop")
 			s.want(0, dir, "run", "--expect-cached")

@@ -138,33 +138,44 @@ func (d *deeds) fill() (string, error) {
 	return "filled", errors.Join(err, d.s.Commit(context.Background(), b), b.Close())
 }
 
-// onFaults mounts a file system, and gives what runs the script there.
+// onFaults mounts a file system until the test is over, and gives what runs the script
+// there.
 func onFaults(t *testing.T) (*faultfs.FS, func() error) {
+	t.Helper()
+	dir := t.TempDir()
+	f, end := mountFaults(t, dir)
+	t.Cleanup(end)
+	return f, func() error { return runScript(dir) }
+}
+
+// mountFaults mounts one until end is called: it holds all that was ever written.
+func mountFaults(t *testing.T, dir string, options ...faultfs.Option) (f *faultfs.FS, end func()) {
 	t.Helper()
 	if _, err := os.Stat("/dev/fuse"); err != nil && os.Getenv("CI") != "true" {
 		t.Skipf("no file system can be mounted: %v", err)
 	}
-	dir := t.TempDir()
-	f, err := faultfs.Mount(dir)
+	f, err := faultfs.Mount(dir, options...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	return f, func() {
 		if err := f.Unmount(); err != nil {
 			t.Error(err)
 		}
-	})
-	return f, func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		cmd := exec.CommandContext(ctx, os.Args[0])
-		cmd.Env = append(os.Environ(), faultDir+"="+dir, "PLUMB_TEST_FAULT_ROUNDS="+strconv.Itoa(*faultRounds))
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("%w: %s", err, tail(out, 4000))
-		}
-		return nil
 	}
+}
+
+// runScript has a child work through the script.
+func runScript(dir string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, os.Args[0])
+	cmd.Env = append(os.Environ(), faultDir+"="+dir, "PLUMB_TEST_FAULT_ROUNDS="+strconv.Itoa(*faultRounds))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, tail(out, 4000))
+	}
+	return nil
 }
 
 func tail(b []byte, n int) []byte { return b[max(0, len(b)-n):] }
@@ -395,10 +406,15 @@ func countChanges(t *testing.T) int {
 // failing runs the script with one fault.
 func failing(t *testing.T, fault faultfs.Fault, dir string) {
 	t.Helper()
-	f, run := onFaults(t)
+	mount := filepath.Join(dir, "mount")
+	if err := os.MkdirAll(mount, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	f, end := mountFaults(t, mount)
+	defer end()
 	f.Inject(fault)
 	began := time.Now()
-	err := run()
+	err := runScript(mount)
 	j := f.Journal()
 	marks := j.Marks(len(j))
 	hit := f.Hit()
