@@ -198,8 +198,14 @@ func runAgentServe(ctx context.Context, g global, env *Env) error {
 			log.Warn("clearing away what a killed agent left", "error", rerr)
 		}
 	}
-	srv := agent.NewServer(eng, agent.Options{Dir: g.store, Build: build, Version: Version(), PID: early.OuterPID(), Idle: idle(env), Logger: log, Rest: func() { eng.Rest(ctx) }, Sleep: eng.Forget})
+	srv := agent.NewServer(eng, agent.Options{Dir: g.store, Build: build, Version: Version(), PID: early.OuterPID(), Idle: idle(env), Logger: log, Rest: func() { eng.Rest(ctx) }, Sleep: eng.Forget, Present: eng.Present})
 	err = srv.Serve(ctx, func() { p.tell(agent.Ready) })
+	if eng.Present() != nil { // it lies at the path no more, and nothing of ours does
+		if eng.Abandon() {
+			os.Remove(statePath(g.store)) //nolint:errcheck // not there where there were no containers
+		}
+		return err
+	}
 	err = errors.Join(err, eng.Close())
 	for _, state := range statePaths(g.store) {
 		os.Remove(state) //nolint:errcheck // not empty: the next agent clears it

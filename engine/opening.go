@@ -2,6 +2,8 @@ package engine
 
 import (
 	"errors"
+	"io/fs"
+	"os"
 
 	"plumb/store"
 )
@@ -17,3 +19,22 @@ func openError(err error) error {
 
 // CheckStore tells a directory where no store can be, by the name of its file system.
 func CheckStore(dir string) error { return openError(store.CheckFileSystem(dir)) }
+
+// Present reports whether the store is still what lies at its path: store.ErrGone when
+// it is not.
+func (e *Engine) Present() error { return e.store.Present() }
+
+// Abandon is Close for a store that is gone. What runs was canceled already. Where
+// there is another store now nothing of ours is cleared away, since it would be found by
+// the same names; it reports whether there is none.
+func (e *Engine) Abandon() (cleared bool) {
+	e.store.Abandon()
+	e.endRemoval()
+	if _, err := os.Lstat(e.cfg.Dir); !errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	if err := e.runtimes.close(); err != nil {
+		e.cfg.Logger.Debug("ending the runtime of a store that is gone", "error", err)
+	}
+	return true
+}

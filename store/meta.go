@@ -148,6 +148,9 @@ func (s *Store) try(fn func(*badger.Txn) error) error {
 	if !s.rw {
 		return ErrReadOnly
 	}
+	if err := s.present(); err != nil {
+		return err
+	}
 	if why := s.broken.Load(); why != nil { // since a moment
 		return *why
 	}

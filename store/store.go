@@ -97,6 +97,7 @@ type Store struct {
 	closing  chan error            // Badger's end, while it is waited for
 	broken   atomic.Pointer[error] // why Badger has to be opened again
 	names    metaNames
+	gone     atomic.Bool // see ErrGone
 	temps    atomic.Uint64
 	dirty    dirtyDirs
 	gc       sync.RWMutex // commits share it, dropping records excludes them
@@ -272,6 +273,9 @@ func (s *Store) Writable() error {
 
 // Close writes what is still in memory and gives the store up.
 func (s *Store) Close() error {
+	if s.gone.Load() {
+		return fmt.Errorf("closing the store %q: %w", s.dir, ErrGone)
+	}
 	var err error
 	if s.isWritable() {
 		err = s.flushTouched()

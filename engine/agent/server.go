@@ -51,6 +51,7 @@ type Server struct {
 	sleep   *time.Timer
 	leaving bool
 	stopped bool // what ran was canceled because the agent has to end
+	lost    error
 	done    chan struct{}
 	once    sync.Once
 
@@ -68,6 +69,9 @@ type Options struct {
 	Rest    func()        // called when nothing was asked for a moment, nil for nothing
 	Sleep   func()        // called when nothing was asked for longer
 	Logger  *slog.Logger
+
+	// Present reports whether the store is still there, nil for always.
+	Present func() error
 }
 
 // NewServer makes a server that passes calls to api.
@@ -99,6 +103,7 @@ func (s *Server) Serve(ctx context.Context, ready func()) error {
 	s.touch(0)
 	served := make(chan error, 1)
 	go func() { served <- h.Serve(l) }()
+	defer s.watch()()
 	ready()
 	select {
 	case <-ctx.Done():
@@ -108,11 +113,16 @@ func (s *Server) Serve(ctx context.Context, ready func()) error {
 	}
 	// The socket goes first: whoever comes now starts the next agent, which waits
 	// for the store's lock.
-	err = errors.Join(removeIfThere(socket), removeIfThere(pid))
+	patience := time.Minute
+	if err = s.present(); err == nil {
+		err = errors.Join(removeIfThere(socket), removeIfThere(pid))
+	} else {
+		patience = lostPatience // and they are another's, or nobody's
+	}
 	s.cancelAll()
 	cancel() // also those who only read, like logs -f
 	fresh.dismiss()
-	end, stop := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	end, stop := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer stop()
 	if e := h.Shutdown(end); e != nil && !errors.Is(e, http.ErrServerClosed) {
 		err = errors.Join(err, fmt.Errorf("ending the connections: %w", e))
@@ -129,7 +139,7 @@ func (s *Server) atRest(f func()) func() {
 	return func() {
 		s.quiet.Lock()
 		defer s.quiet.Unlock()
-		if !s.ended {
+		if !s.ended && s.present() == nil {
 			f()
 		}
 	}
@@ -282,6 +292,10 @@ func (s *Server) counted(h http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		s.touch(1)
 		defer s.touch(-1)
+		if err := s.present(); err != nil {
+			reply(w, nil, err)
+			return
+		}
 		h(w, r)
 	}
 }
@@ -380,6 +394,9 @@ func (s *Server) handleRun(w http.ResponseWriter, r *http.Request) {
 func (s *Server) explained(err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err != nil && s.lost != nil {
+		return s.lost
+	}
 	if err == nil || !s.stopped || engine.AsError(err).Kind != engine.Interrupted {
 		return err
 	}
