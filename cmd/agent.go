@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"plumb/cmd/view"
 	"plumb/engine"
@@ -180,7 +181,7 @@ func runAgentServe(ctx context.Context, g global, env *Env) error {
 		p.tell(agent.Refusal(err))
 		return err
 	}
-	if crash, err := os.OpenFile(filepath.Join(g.store, "agent.crash"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600); err == nil {
+	if crash, err := os.OpenFile(filepath.Join(g.store, "agent.crash"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC|unix.O_NOFOLLOW, 0o600); err == nil {
 		// Its standard error goes nowhere: what a crash says would be lost.
 		err = errors.Join(debug.SetCrashOutput(crash, debug.CrashOptions{}), crash.Close())
 		if err != nil {
@@ -300,7 +301,7 @@ func (f *lateFile) Write(b []byte) (int, error) {
 	const most = 1 << 20
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	mode := os.O_CREATE | os.O_WRONLY | os.O_APPEND
+	mode := os.O_CREATE | os.O_WRONLY | os.O_APPEND | unix.O_NOFOLLOW
 	if fi, err := os.Stat(f.path); err == nil && fi.Size() > most {
 		mode |= os.O_TRUNC
 	}

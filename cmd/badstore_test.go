@@ -72,10 +72,13 @@ func TestNewerFormat(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(s.store, "format"), []byte("99\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile(filepath.Join(s.store, "writer"), []byte("9.1.2\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	before := s.listing()
 	for _, args := range [][]string{{"run"}, {"runs"}, {"plan"}, {"get", "a.out"}, {"gc"}} {
 		r := s.want(exitMachine, dir, args...)
-		if !strings.Contains(r.err, "its format is 99, this plumb knows 1") {
+		if !strings.Contains(r.err, "written by a newer plumb (9.1.2): its format is 99, this plumb ("+Version()+") knows 1") {
 			t.Errorf("plumb %q does not name both versions: %v", args, r)
 		}
 	}

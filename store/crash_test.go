@@ -25,8 +25,14 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	if dir := os.Getenv(faultDir); dir != "" {
-		rounds, err := strconv.Atoi(os.Getenv("PLUMB_TEST_FAULT_ROUNDS"))
-		if err = errors.Join(err, workThrough(dir, rounds)); err != nil {
+		var err error
+		if rounds := os.Getenv("PLUMB_TEST_FAULT_ROUNDS"); rounds != "" {
+			n, _ := strconv.Atoi(rounds)
+			err = workThrough(dir, n)
+		} else {
+			err = migrateThrough(dir)
+		}
+		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

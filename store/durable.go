@@ -182,7 +182,7 @@ func (s *Store) openMetaToWrite() (*badger.DB, error) {
 			return nil, err
 		}
 	}
-	db, err := s.openMended()
+	db, err := s.openMended(s.path("meta"))
 	if err != nil {
 		return nil, err
 	}
@@ -194,16 +194,25 @@ func (s *Store) openMetaToWrite() (*badger.DB, error) {
 }
 
 // openMended opens Badger, and once more when its manifest could be mended.
-func (s *Store) openMended() (*badger.DB, error) {
-	db, err := openMeta(s.path("meta"), false, s.badgerLog())
+func (s *Store) openMended(dir string) (*badger.DB, error) {
+	bad, err := setBadTablesAside(dir, s.log)
+	if err != nil {
+		return nil, err
+	}
+	if bad > 0 {
+		if _, err := repairManifest(dir, s.log); err != nil {
+			return nil, err
+		}
+	}
+	db, err := openMeta(dir, false, s.badgerLog())
 	if err == nil {
 		return db, nil
 	}
-	mended, merr := repairManifest(s.path("meta"), s.log)
+	mended, merr := repairManifest(dir, s.log)
 	if merr != nil || !mended {
 		return nil, errors.Join(err, merr)
 	}
-	return openMeta(s.path("meta"), false, s.badgerLog())
+	return openMeta(dir, false, s.badgerLog())
 }
 
 // badgerLog passes on what Badger says. An error is one of its background: it could

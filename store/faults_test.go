@@ -167,10 +167,14 @@ func mountFaults(t *testing.T, dir string, options ...faultfs.Option) (f *faultf
 
 // runScript has a child work through the script.
 func runScript(dir string) error {
+	return runChild(dir, "PLUMB_TEST_FAULT_ROUNDS="+strconv.Itoa(*faultRounds))
+}
+
+func runChild(dir, more string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Args[0])
-	cmd.Env = append(os.Environ(), faultDir+"="+dir, "PLUMB_TEST_FAULT_ROUNDS="+strconv.Itoa(*faultRounds))
+	cmd.Env = append(os.Environ(), faultDir+"="+dir, more)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, tail(out, 4000))
@@ -337,6 +341,20 @@ func TestPowerCuts(t *testing.T) {
 	}
 	t.Logf("%d changes in %v", len(j), time.Since(began))
 	dir := memory(t)
+	each := func(name string, left func(n int) *faultfs.Tree) {
+		t.Helper()
+		began := time.Now()
+		first, step := stride(len(j), 60, seed)
+		n, bad := first, 0
+		for ; n <= len(j) && bad < 5; n += step {
+			if err := wantAfter(left(n), filepath.Join(dir, "left"), j.Marks(n)); err != nil {
+				bad++
+				t.Errorf("%s after %d changes, the last being %q:\n%v", name, n, last(j, n), err)
+			}
+		}
+		t.Logf("%s: %d times, in %v", name, (n-first)/step, time.Since(began))
+	}
+	each("the process is killed", j.Whole)
 	for _, tt := range []struct {
 		model faultfs.Model
 		luck  uint64
@@ -348,16 +366,7 @@ func TestPowerCuts(t *testing.T) {
 		{faultfs.Strict, 0},
 		{faultfs.Named, 0}, {faultfs.Named, seed}, {faultfs.Ordered, 0}, {faultfs.Ordered, seed},
 	} {
-		began := time.Now()
-		first, step := stride(len(j), 60, seed)
-		n, bad := first, 0
-		for ; n <= len(j) && bad < 5; n += step {
-			if err := wantAfter(j.Survivor(n, tt.model, tt.luck), filepath.Join(dir, "left"), j.Marks(n)); err != nil {
-				bad++
-				t.Errorf("the power fails after %d changes, the last being %q (model %v, seed %d):\n%v", n, last(j, n), tt.model, tt.luck, err)
-			}
-		}
-		t.Logf("model %v, seed %d: %d cuts in %v", tt.model, tt.luck, (n-first)/step, time.Since(began))
+		each(fmt.Sprintf("the power fails (model %v, seed %d)", tt.model, tt.luck), func(n int) *faultfs.Tree { return j.Survivor(n, tt.model, tt.luck) })
 	}
 }
 

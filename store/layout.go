@@ -15,9 +15,6 @@ import (
 	"plumb/store/erase"
 )
 
-// Format is the version of everything on disk that this package reads and writes.
-const Format = 1
-
 // The modes of blobs. Hard links share a mode, hence a file for each.
 const (
 	modeFile = 0o444
@@ -140,36 +137,6 @@ func (s *Store) TempDir(prefix string) (string, error) {
 		return "", fmt.Errorf("making a temporary directory: %w", err)
 	}
 	return dir, nil
-}
-
-// checkFormat reports whether there is a format that this plumb knows.
-func checkFormat(path string) (known bool, err error) {
-	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("reading the format: %w", err)
-	}
-	have, err := strconv.Atoi(strings.TrimSpace(string(b)))
-	if err != nil || have < 1 {
-		return false, fmt.Errorf("reading the format: %q is no version", b)
-	}
-	if have > Format {
-		return false, fmt.Errorf("%w: its format is %d, this plumb knows %d", ErrNewerFormat, have, Format)
-	}
-	return true, nil
-}
-
-func writeFormat(dir string) error {
-	tmp := filepath.Join(dir, "tmp", "format")
-	if err := writeSynced(tmp, []byte(strconv.Itoa(Format)+"\n")); err != nil {
-		return fmt.Errorf("writing the format: %w", err)
-	}
-	if err := os.Rename(tmp, filepath.Join(dir, "format")); err != nil {
-		return fmt.Errorf("writing the format: %w", err)
-	}
-	return syncDir(dir)
 }
 
 func writeSynced(path string, data []byte) error {

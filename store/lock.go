@@ -28,20 +28,28 @@ func (e *InUseError) Is(target error) bool { return target == ErrInUse }
 
 // lockExclusive makes the caller the owner, or fails at once.
 func lockExclusive(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o644)
 	if err != nil {
-		return nil, fmt.Errorf("opening the lock: %w", err)
+		return nil, lockError(err)
 	}
 	return flock(f, unix.LOCK_EX)
 }
 
 // lockShared keeps owners out while the caller reads. It makes no file.
 func lockShared(path string) (*os.File, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, fmt.Errorf("opening the lock: %w", err)
+		return nil, lockError(err)
 	}
 	return flock(f, unix.LOCK_SH)
+}
+
+// lockError says what stands in the lock's place.
+func lockError(err error) error {
+	if errors.Is(err, unix.ELOOP) {
+		return fmt.Errorf("opening the lock: it is a symlink, which is not followed: %w", err)
+	}
+	return fmt.Errorf("opening the lock: %w", err)
 }
 
 func flock(f *os.File, how int) (*os.File, error) {

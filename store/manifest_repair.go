@@ -107,6 +107,10 @@ func keptSets(old []byte, tables map[uint64]bool) (sets []*pb.ManifestChangeSet,
 // parseSets reads sets, passing over what is none.
 func parseSets(b []byte) (sets []*pb.ManifestChangeSet, skipped int) {
 	for len(b) > 0 {
+		if len(b) >= 8 && binary.BigEndian.Uint64(b) == 0 { // a set of nothing, as a new one has it
+			b = b[8:]
+			continue
+		}
 		set, n := parseSet(b)
 		if set == nil {
 			b, skipped = b[1:], skipped+1

@@ -75,6 +75,7 @@ func openMeta(dir string, readOnly bool, log badgerLog) (*badger.DB, error) {
 	o.ValueThreshold = valueThreshold
 	o.ValueLogFileSize = 1 << 20
 	o.Compression = options.None
+	o.ChecksumVerificationMode = options.OnBlockRead
 	o.BlockCacheSize = 0
 	o.NumCompactors = 2
 	o.NumGoroutines = 2

@@ -1,11 +1,17 @@
 package store
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
+
+	"github.com/dgraph-io/badger/v4/pb"
+	"github.com/dgraph-io/badger/v4/y"
+	"google.golang.org/protobuf/proto"
 )
 
 // Badger ends the process, or does not open, when some of its files are not as it
@@ -17,7 +23,7 @@ const discardSize = 1 << 20
 
 // readyMeta prepares Badger's directory for a writer.
 func readyMeta(dir string) error {
-	if err := dropEmptyLogs(dir); err != nil {
+	if err := errors.Join(dropEmptyLogs(dir), readyKeys(dir)); err != nil {
 		return err
 	}
 	path := filepath.Join(dir, "DISCARD")
@@ -60,4 +66,105 @@ func dropEmptyLogs(dir string) error {
 		}
 	}
 	return nil
+}
+
+// readyKeys removes a registry of keys that is none: nothing is encrypted, so that it
+// holds no key, and Badger makes it anew.
+func readyKeys(dir string) error {
+	const (
+		vector = 16 // random
+		text   = "Hello Badger"
+	)
+	path := filepath.Join(dir, "KEYREGISTRY")
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(b) == vector+len(text) && string(b[vector:]) == text {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return os.Remove(path)
+}
+
+// setBadTablesAside renames the tables whose index is damaged, of which Badger ends
+// the process. What they held is lost, and the manifest has to be mended.
+func setBadTablesAside(dir string, log *slog.Logger) (n int, err error) {
+	names, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+	if err != nil {
+		return 0, err
+	}
+	for _, path := range names {
+		why := checkTable(path)
+		if why == nil {
+			continue
+		}
+		log.Warn("a table of the records is damaged, and what it held is lost", "table", path, "error", why)
+		if err := os.Rename(path, path+".damaged"); err != nil {
+			return n, fmt.Errorf("setting a damaged table aside: %w", err)
+		}
+		n++
+	}
+	return n, nil
+}
+
+// badTable is an error when there is a damaged one.
+func badTable(dir string) error {
+	names, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+	if err != nil {
+		return err
+	}
+	for _, path := range names {
+		if err := checkTable(path); err != nil {
+			return fmt.Errorf("the table %q: %w", path, err)
+		}
+	}
+	return nil
+}
+
+// checkTable reads a table's end: the index, its length, the checksum of the index,
+// and its length. Blocks have checksums of their own, which are compared when one is
+// read.
+func checkTable(path string) (err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !fi.Mode().IsRegular() {
+		return errors.New("it is no file")
+	}
+	at := fi.Size()
+	back := func(n int64) ([]byte, error) {
+		if n > at {
+			return nil, fmt.Errorf("it is cut short, to %d bytes", fi.Size())
+		}
+		at -= n
+		b := make([]byte, n)
+		_, err := f.ReadAt(b, at)
+		return b, err
+	}
+	counted := func() ([]byte, error) {
+		n, err := back(4)
+		if err != nil {
+			return nil, err
+		}
+		return back(int64(binary.BigEndian.Uint32(n)))
+	}
+	sum, err := counted()
+	if err != nil {
+		return err
+	}
+	index, err := counted()
+	if err != nil {
+		return err
+	}
+	want := &pb.Checksum{}
+	if err := proto.Unmarshal(sum, want); err != nil || len(index) == 0 {
+		return errors.New("it has no index")
+	}
+	return y.VerifyChecksum(index, want)
 }

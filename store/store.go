@@ -4,6 +4,7 @@
 //
 //	DIR/lock            held by flock for as long as a process owns the store; its text is that process's id
 //	DIR/format          the version of all this, a number
+//	DIR/writer          the version of plumb that last wrote here
 //	DIR/meta/           Badger: records, failures, tombstones, runs, histories, blobs up to 4 KiB
 //	DIR/blobs/sha256/   larger blobs, ab/abcd…, mode 0444; abcd….x is the executable twin, mode 0555
 //	DIR/cache/          what can be made again: evaluated pipelines, stat caches
@@ -16,9 +17,10 @@
 // A store has one owner at a time. Open with ReadOnly shares the store with other
 // readers and changes no byte of it; Writable turns such a store into an owned
 // one in place. A directory that is not there, opened ReadOnly, is an empty
-// store. There is one exception to changing nothing: when the last owner was
+// store. There are two exceptions to changing nothing: when the last owner was
 // killed, Badger's log has an end that only a writer may cut off, so opening it
-// to read is then a recovery, which needs the store to be free.
+// to read is then a recovery, which needs the store to be free; and a store of an
+// older format is migrated first (see migrate.go), as it is for an owner.
 //
 // # Writing
 //
@@ -62,12 +64,15 @@ type Options struct {
 	ReadOnly bool
 	Logger   *slog.Logger
 	Now      func() time.Time
-	PID      int // as others see the owner, when that is not what os.Getpid says
+	PID      int    // as others see the owner, when that is not what os.Getpid says
+	Version  string // of plumb, noted for one that is too old to read what is written
 
-	// Tests have less patience with Badger's end than closePatience, and choose a file
-	// system for a directory.
+	// Tests have less patience with Badger's end than closePatience, other formats, less
+	// room, and choose a file system for a directory.
 	patience time.Duration
 	volumeOf func(dir string) (volume, error)
+	formats  *formats
+	free     func(dir string) (int64, error)
 }
 
 // The errors that callers tell apart.
@@ -86,6 +91,10 @@ type Store struct {
 	log  *slog.Logger
 	pack *packer
 	pid  int
+
+	version string
+	formats *formats
+	free    func(dir string) (int64, error)
 
 	mu   sync.RWMutex // guards what Writable and Close exchange
 	lock *os.File     // nil when there is no store on disk
@@ -117,7 +126,13 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the store %q: %w", dir, err)
 	}
-	s := &Store{dir: abs, now: o.Now, log: o.Logger, pack: newPacker(), pid: o.PID, patience: o.patience}
+	s := &Store{dir: abs, now: o.Now, log: o.Logger, pack: newPacker(), pid: o.PID, patience: o.patience, version: o.Version, formats: o.formats, free: o.free}
+	if s.formats == nil {
+		s.formats = knownFormats()
+	}
+	if s.free == nil {
+		s.free = freeBytes
+	}
 	if s.patience == 0 {
 		s.patience = closePatience
 	}
@@ -158,9 +173,15 @@ func (s *Store) openReadOnly() error {
 	if err != nil {
 		return err
 	}
-	known, err := checkFormat(s.path("format"))
-	if err != nil || !known { // not known: its first owner did not finish making it
+	format, err := s.readFormat()
+	if err != nil || format == 0 {
 		return errors.Join(err, lock.Close())
+	}
+	if format < s.formats.current {
+		if err := lock.Close(); err != nil {
+			return fmt.Errorf("unlocking: %w", err)
+		}
+		return s.migrateToRead()
 	}
 	killed, err := unfinished(s.path("meta"))
 	if err != nil {
@@ -173,7 +194,10 @@ func (s *Store) openReadOnly() error {
 		}
 		return s.recover()
 	}
-	db, err := openMeta(s.path("meta"), true, badgerLog{log: s.log})
+	var db *badger.DB
+	if err = badTable(s.path("meta")); err == nil {
+		db, err = openMeta(s.path("meta"), true, badgerLog{log: s.log})
+	}
 	if err != nil {
 		if err := lock.Close(); err != nil {
 			return fmt.Errorf("unlocking: %w", err)
@@ -206,6 +230,17 @@ func (s *Store) recover() error {
 	return nil
 }
 
+// migrateToRead owns the store for as long as it takes to migrate it.
+func (s *Store) migrateToRead() error {
+	if err := s.openWritable(); err != nil {
+		return err
+	}
+	if err := s.release(); err != nil {
+		return err
+	}
+	return s.openReadOnly()
+}
+
 func (s *Store) openWritable() error {
 	if err := makeDirs(s.dir); err != nil {
 		return err
@@ -223,8 +258,11 @@ func (s *Store) openWritable() error {
 // own makes what is missing, checks what is there and opens it. The format is
 // written last: a store without one is not whole.
 func (s *Store) own(lock *os.File) error {
-	known, err := checkFormat(s.path("format"))
+	format, err := s.readFormat()
 	if err != nil {
+		return err
+	}
+	if err := s.checkLayout(); err != nil {
 		return err
 	}
 	if err := writeOwner(lock, s.pid); err != nil {
@@ -233,15 +271,23 @@ func (s *Store) own(lock *os.File) error {
 	if err := s.makeLayout(); err != nil {
 		return err
 	}
-	if err := s.settleOn(s.volume); err != nil {
+	if err := errors.Join(s.settleOn(s.volume), s.signWriter()); err != nil {
+		return err
+	}
+	if format == s.formats.current {
+		err = s.dropSaved()
+	} else if format > 0 {
+		err = s.migrate(format)
+	}
+	if err != nil {
 		return err
 	}
 	db, err := s.openMetaToWrite()
 	if err != nil {
 		return fmt.Errorf("opening the records: %w", err)
 	}
-	if !known {
-		if err := errors.Join(s.settleNew(), writeFormat(s.dir)); err != nil {
+	if format == 0 {
+		if err := errors.Join(s.settleNew(), writeFormat(s.dir, s.formats.current)); err != nil {
 			return errors.Join(err, db.Close())
 		}
 	}

@@ -89,7 +89,7 @@ func (s *Server) Serve(ctx context.Context, ready func()) error {
 	}
 	socket := filepath.Join(s.opts.Dir, socketName)
 	pid := filepath.Join(s.opts.Dir, pidName)
-	if err := os.WriteFile(pid, []byte(strconv.Itoa(s.opts.PID)+"\n"), 0o600); err != nil {
+	if err := replaceFile(pid, strconv.Itoa(s.opts.PID)+"\n"); err != nil {
 		return errors.Join(fmt.Errorf("writing %q: %w", pid, err), l.Close())
 	}
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -143,6 +143,20 @@ func (s *Server) atRest(f func()) func() {
 			f()
 		}
 	}
+}
+
+// replaceFile writes a file in the place of whatever is there: a symlink may lead
+// anywhere.
+func replaceFile(path, content string) error {
+	if err := removeIfThere(path); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(content)
+	return errors.Join(err, f.Close())
 }
 
 func removeIfThere(path string) error {

@@ -107,6 +107,8 @@ func (h *handler) Rename(_ <-chan struct{}, in *fuse.RenameIn, from, to string) 
 	}
 	old, taken := into.entries[to]
 	switch {
+	case in.Flags == unix.RENAME_EXCHANGE && taken && in.Newdir == in.NodeId:
+		return h.fs.change(Op{Kind: Exchange, Dir: in.NodeId, Name: from, Ino: ino, ToDir: in.Newdir, ToName: to, ToIno: old})
 	case in.Flags&^unix.RENAME_NOREPLACE != 0:
 		return fuse.EINVAL
 	case taken && in.Flags&unix.RENAME_NOREPLACE != 0:

@@ -46,6 +46,10 @@ var deeds = map[string]func(dir string) error{
 	"renamed over and synced": func(dir string) error {
 		return errors.Join(write(dir+"/a", "old", true), syncPath(dir), write(dir+"/b", "new", true), os.Rename(dir+"/b", dir+"/a"), syncPath(dir))
 	},
+	"exchanged": func(dir string) error { return exchanged(dir, false) },
+	"exchanged and synced": func(dir string) error {
+		return exchanged(dir, true)
+	},
 	"in a new directory": func(dir string) error {
 		return errors.Join(os.Mkdir(dir+"/d", 0o700), write(dir+"/d/a", "content", true), syncPath(dir+"/d"))
 	},
@@ -113,6 +117,15 @@ func write(path, content string, sync bool) error {
 		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())
+}
+
+func exchanged(dir string, sync bool) error {
+	err := errors.Join(write(dir+"/a", "old", true), write(dir+"/b", "new", true), syncPath(dir),
+		unix.Renameat2(unix.AT_FDCWD, dir+"/a", unix.AT_FDCWD, dir+"/b", unix.RENAME_EXCHANGE))
+	if sync {
+		err = errors.Join(err, syncPath(dir))
+	}
+	return err
 }
 
 func syncPath(path string) error {
@@ -207,6 +220,8 @@ func TestSurvivor(t *testing.T) {
 		{"synced, then changed", Fault{}, map[string]string{"a": "content"}, map[string]string{"a": "content"}, nil},
 		{"renamed over", Fault{}, map[string]string{"a": "old"}, map[string]string{"a": "old", "b": "new"}, map[string]string{"a": "new"}},
 		{"renamed over and synced", Fault{}, map[string]string{"a": "new"}, map[string]string{"a": "new"}, map[string]string{"a": "new"}},
+		{"exchanged", Fault{}, map[string]string{"a": "old", "b": "new"}, map[string]string{"a": "old", "b": "new"}, map[string]string{"a": "new", "b": "old"}},
+		{"exchanged and synced", Fault{}, map[string]string{"a": "new", "b": "old"}, map[string]string{"a": "new", "b": "old"}, map[string]string{"a": "new", "b": "old"}},
 		{"in a new directory", Fault{}, nil, map[string]string{"d": ""}, map[string]string{"d": ""}},
 		{"another file synced later", Fault{}, nil, map[string]string{"a": "", "b": "other"}, map[string]string{"a": "content", "b": "other"}},
 		{"mapped", Fault{}, map[string]string{"a": ""}, map[string]string{"a": ""}, map[string]string{"a": "mapped"}},

@@ -15,6 +15,7 @@ const (
 	Link
 	Remove
 	Rename
+	Exchange
 	Write
 	Resize
 	Attr
@@ -30,7 +31,8 @@ type Op struct {
 	Name   string
 	ToDir  uint64 // of ToName, where a rename leads
 	ToName string
-	Off    int64 // of Data, or the new size
+	ToIno  uint64 // what is exchanged for Ino
+	Off    int64  // of Data, or the new size
 	Data   []byte
 	Target string // of a symlink
 	Failed bool   // of a sync
@@ -76,6 +78,8 @@ func (t *Tree) describe(op *Op) string {
 		return "remove " + at(op.Dir, op.Name)
 	case Rename:
 		return fmt.Sprintf("rename %s to %s", at(op.Dir, op.Name), at(op.ToDir, op.ToName))
+	case Exchange:
+		return fmt.Sprintf("exchange %s and %s", at(op.Dir, op.Name), at(op.ToDir, op.ToName))
 	case Write:
 		return fmt.Sprintf("write %d bytes at %d of %s", len(op.Data), op.Off, t.path(op.Ino))
 	case Resize:
@@ -231,6 +235,10 @@ func (s *survival) replay(t *Tree, i int) {
 		}
 	case Rename:
 		s.rename(t, i)
+	case Exchange: // as a whole, and in one directory only
+		if s.dir[i] || s.lucky() {
+			t.apply(op)
+		}
 	case Write:
 		s.write(t.nodes[op.Ino], i)
 	case Resize, Attr:

@@ -74,6 +74,9 @@ func (t *Tree) apply(op *Op) {
 	case Rename:
 		t.unset(op.Dir, op.Name, op.At)
 		t.set(op.ToDir, op.ToName, op.Ino, op.At)
+	case Exchange:
+		t.set(op.Dir, op.Name, op.ToIno, op.At)
+		t.set(op.ToDir, op.ToName, op.Ino, op.At)
 	case Write:
 		t.nodes[op.Ino].write(op.Off, op.Data)
 		t.nodes[op.Ino].mtime, t.nodes[op.Ino].ctime = op.At, op.At
