@@ -65,7 +65,7 @@ type Engine struct {
 	commits    atomic.Int64 // records written so far: what a plan remembered may be out of date
 	sweeps     atomic.Int64 // collections so far: what was in the store may be gone
 	ids        sync.Mutex
-	lastID     time.Time
+	lastID     time.Time // zero before the first, when the store is asked
 	overdueMu  sync.Mutex
 	overdue    []*store.Run // could not be recorded yet
 }
@@ -169,27 +169,6 @@ func (e *Engine) closeInterrupted() error {
 		}
 	}
 	return nil
-}
-
-// runLetters are in the order of their bytes, so that ids sort by time.
-const runLetters = "0123456789abcdefghjkmnpqrstvwxyz"
-
-// newRunID is the start time: the second in digits, the microsecond in four
-// letters. Two runs that begin in one microsecond are told apart by the next.
-func (e *Engine) newRunID() store.RunID {
-	e.ids.Lock()
-	defer e.ids.Unlock()
-	now := e.cfg.Now().UTC().Truncate(time.Microsecond)
-	if !now.After(e.lastID) {
-		now = e.lastID.Add(time.Microsecond)
-	}
-	e.lastID = now
-	var letters [4]byte
-	for i, n := len(letters)-1, now.Nanosecond()/1000; i >= 0; i-- {
-		letters[i] = runLetters[n%len(runLetters)]
-		n /= len(runLetters)
-	}
-	return store.RunID(now.Format("20060102-150405") + "-" + string(letters[:]))
 }
 
 // scanners keeps one scanner per project, with what it knows of the files.

@@ -7,10 +7,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/y"
 )
 
 // What makes a store durable beyond what a commit syncs. All of it was found by
@@ -186,33 +188,53 @@ func (s *Store) openMetaToWrite() (*badger.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.names.sync(s.path("meta")); err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
+	// The names of its new files are synced with the first commit.
 	s.broken.Store(nil)
 	return db, nil
 }
 
-// openMended opens Badger, and once more when its manifest could be mended.
+// openMended opens Badger, again for as long as what is damaged could be mended.
 func (s *Store) openMended(dir string) (*badger.DB, error) {
-	bad, err := setBadTablesAside(dir, s.log)
-	if err != nil {
+	if _, err := s.mendTables(dir, false); err != nil {
 		return nil, err
 	}
-	if bad > 0 {
-		if _, err := repairManifest(dir, s.log); err != nil {
-			return nil, err
-		}
-	}
 	db, err := openMeta(dir, false, s.badgerLog())
-	if err == nil {
-		return db, nil
+	for err != nil {
+		mended, merr := s.mendTables(dir, true)
+		if merr == nil && !mended {
+			mended, merr = s.dropUnopened(dir, err)
+		}
+		if merr != nil || !mended {
+			return nil, errors.Join(err, merr)
+		}
+		db, err = openMeta(dir, false, s.badgerLog())
 	}
-	mended, merr := repairManifest(dir, s.log)
-	if merr != nil || !mended {
-		return nil, errors.Join(err, merr)
+	return db, nil
+}
+
+// mendTables sets damaged tables aside, and makes the manifest say so. With deep it
+// looks at all of both.
+func (s *Store) mendTables(dir string, deep bool) (mended bool, err error) {
+	bad, err := setBadTablesAside(dir, deep, s.log)
+	if err != nil || bad == 0 && !deep {
+		return false, err
 	}
-	return openMeta(dir, false, s.badgerLog())
+	manifest, err := repairManifest(dir, s.log)
+	return manifest || bad > 0, err
+}
+
+// dropUnopened sets aside the table that Badger could not open, when that was it: the
+// last block is read at once, and may be damaged where the index is not.
+func (s *Store) dropUnopened(dir string, why error) (bool, error) {
+	_, after, ok := strings.Cut(why.Error(), `Opening table: "`)
+	path, _, quoted := strings.Cut(after, `"`)
+	if !ok || !quoted || !strings.Contains(after, y.ErrChecksumMismatch.Error()) || filepath.Dir(path) != dir || filepath.Ext(path) != ".sst" {
+		return false, nil
+	}
+	if err := setAsideTable(path, why, s.log); err != nil {
+		return false, err
+	}
+	return repairManifest(dir, s.log)
 }
 
 // badgerLog passes on what Badger says. An error is one of its background: it could

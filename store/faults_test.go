@@ -344,7 +344,7 @@ func TestPowerCuts(t *testing.T) {
 	each := func(name string, left func(n int) *faultfs.Tree) {
 		t.Helper()
 		began := time.Now()
-		first, step := stride(len(j), 60, seed)
+		first, step := stride(len(j), 40, seed)
 		n, bad := first, 0
 		for ; n <= len(j) && bad < 5; n += step {
 			if err := wantAfter(left(n), filepath.Join(dir, "left"), j.Marks(n)); err != nil {
@@ -388,10 +388,10 @@ func TestFailingChanges(t *testing.T) {
 		fault faultfs.Fault
 		tries int
 	}{
-		{"an I/O error", faultfs.Fault{Errno: syscall.EIO}, 25},
-		{"I/O errors from there on", faultfs.Fault{Errno: syscall.EIO, Forever: true}, 3},
-		{"no space left", faultfs.Fault{Errno: syscall.ENOSPC}, 8},
-		{"no space left from there on", faultfs.Fault{Errno: syscall.ENOSPC, Forever: true}, 3},
+		{"an I/O error", faultfs.Fault{Errno: syscall.EIO}, 16},
+		{"I/O errors from there on", faultfs.Fault{Errno: syscall.EIO, Forever: true}, 2},
+		{"no space left", faultfs.Fault{Errno: syscall.ENOSPC}, 6},
+		{"no space left from there on", faultfs.Fault{Errno: syscall.ENOSPC, Forever: true}, 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			first, step := stride(all, tt.tries, seed)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -79,11 +80,11 @@ const asidePrefix = "sweep-"
 // unfinished writing, and what was placed before the machine last started, which
 // was never synced and cannot be trusted after a power loss.
 func (s *Store) setAside(boot string) error {
-	tmp, err := os.ReadDir(s.path("tmp"))
+	full, err := holdsSomething(s.path("tmp"))
 	if err != nil {
 		return err
 	}
-	if len(tmp) > 0 {
+	if full {
 		if err := os.Rename(s.path("tmp"), s.asideName()); err != nil {
 			return err
 		}
@@ -101,6 +102,19 @@ func (s *Store) setAside(boot string) error {
 		}
 	}
 	return nil
+}
+
+// holdsSomething looks for one entry: there may be very many.
+func holdsSomething(dir string) (bool, error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return false, err
+	}
+	names, err := d.Readdirnames(1)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return len(names) > 0, errors.Join(err, d.Close())
 }
 
 func (s *Store) asideName() string {

@@ -86,25 +86,38 @@ func readyKeys(dir string) error {
 	return os.Remove(path)
 }
 
+// maxIndex is larger than the index of any table.
+const maxIndex = 64 << 20
+
 // setBadTablesAside renames the tables whose index is damaged, of which Badger ends
 // the process. What they held is lost, and the manifest has to be mended.
-func setBadTablesAside(dir string, log *slog.Logger) (n int, err error) {
+func setBadTablesAside(dir string, deep bool, log *slog.Logger) (n int, err error) {
 	names, err := filepath.Glob(filepath.Join(dir, "*.sst"))
 	if err != nil {
 		return 0, err
 	}
 	for _, path := range names {
-		why := checkTable(path)
+		why := checkTable(path, deep)
 		if why == nil {
 			continue
 		}
-		log.Warn("a table of the records is damaged, and what it held is lost", "table", path, "error", why)
-		if err := os.Rename(path, path+".damaged"); err != nil {
-			return n, fmt.Errorf("setting a damaged table aside: %w", err)
+		if path := (*fs.PathError)(nil); errors.As(why, &path) { // it cannot be read now, which says nothing of it
+			return n, why
+		}
+		if err := setAsideTable(path, why, log); err != nil {
+			return n, err
 		}
 		n++
 	}
 	return n, nil
+}
+
+func setAsideTable(path string, why error, log *slog.Logger) error {
+	log.Warn("a table of the records is damaged, and what it held is lost", "table", path, "error", why)
+	if err := os.Rename(path, path+".damaged"); err != nil {
+		return fmt.Errorf("setting a damaged table aside: %w", err)
+	}
+	return nil
 }
 
 // badTable is an error when there is a damaged one.
@@ -114,17 +127,18 @@ func badTable(dir string) error {
 		return err
 	}
 	for _, path := range names {
-		if err := checkTable(path); err != nil {
+		if err := checkTable(path, false); err != nil {
 			return fmt.Errorf("the table %q: %w", path, err)
 		}
 	}
 	return nil
 }
 
-// checkTable reads a table's end: the index, its length, the checksum of the index,
-// and its length. Blocks have checksums of their own, which are compared when one is
-// read.
-func checkTable(path string) (err error) {
+// checkTable looks at a table's end: the index, its length, the checksum of the index,
+// and its length. Badger ends the process when the lengths are none, and says that the
+// checksum is wrong by itself, so that only deep compares it. Blocks have checksums of
+// their own, which are compared when one is read.
+func checkTable(path string, deep bool) (err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -139,32 +153,45 @@ func checkTable(path string) (err error) {
 	}
 	at := fi.Size()
 	back := func(n int64) ([]byte, error) {
-		if n > at {
-			return nil, fmt.Errorf("it is cut short, to %d bytes", fi.Size())
+		if n > at || n > maxIndex {
+			return nil, fmt.Errorf("it has no index at the end of its %d bytes", fi.Size())
 		}
 		at -= n
 		b := make([]byte, n)
 		_, err := f.ReadAt(b, at)
 		return b, err
 	}
-	counted := func() ([]byte, error) {
-		n, err := back(4)
+	length := func() (int64, error) {
+		b, err := back(4)
 		if err != nil {
-			return nil, err
+			return 0, err
 		}
-		return back(int64(binary.BigEndian.Uint32(n)))
+		return int64(binary.BigEndian.Uint32(b)), nil
 	}
-	sum, err := counted()
+	n, err := length()
 	if err != nil {
 		return err
 	}
-	index, err := counted()
+	sum, err := back(n)
+	if err != nil {
+		return err
+	}
+	if n, err = length(); err != nil {
+		return err
+	}
+	if n == 0 || n > at {
+		return errors.New("it has no index")
+	}
+	if !deep {
+		return nil
+	}
+	index, err := back(n)
 	if err != nil {
 		return err
 	}
 	want := &pb.Checksum{}
-	if err := proto.Unmarshal(sum, want); err != nil || len(index) == 0 {
-		return errors.New("it has no index")
+	if err := proto.Unmarshal(sum, want); err != nil {
+		return errors.New("its index has no checksum")
 	}
 	return y.VerifyChecksum(index, want)
 }
