@@ -87,6 +87,35 @@ func TestNewerFormat(t *testing.T) {
 	}
 }
 
+// TestNewerFormatUnderANewerAgent has a store that an agent of a newer plumb uses, which
+// this one asks to leave, as it does with other builds: it is refused all the same, and
+// the newer plumb goes on where it was.
+func TestNewerFormatUnderANewerAgent(t *testing.T) {
+	s := newSite(t)
+	other := s.otherBuild()
+	dir := s.project("p", small)
+	s.want(0, dir, "run")
+	old := s.pidFile()
+	format := filepath.Join(s.store, "format")
+	for path, content := range map[string]string{format: "99\n", filepath.Join(s.store, "writer"): "9.1.2\n"} {
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := s.startExe(other, dir, "run").wait()
+	if r.code != exitMachine || !strings.Contains(r.err, "written by a newer plumb (9.1.2): its format is 99") {
+		t.Errorf("the older plumb: %v", r)
+	}
+	eventually(t, "the newer agent is gone", func() bool { return syscall.Kill(old, 0) != nil })
+	if b, err := os.ReadFile(format); err != nil || string(b) != "99\n" {
+		t.Errorf("the format is %q now, %v", b, err)
+	}
+	if err := os.WriteFile(format, []byte("1\n"), 0o644); err != nil { // what the newer plumb would read
+		t.Fatal(err)
+	}
+	s.want(0, dir, "run", "--expect-cached")
+}
+
 // listing is every file of the store with its time and content.
 func (s *site) listing() map[string]string {
 	s.t.Helper()
