@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"testing"
 
 	"plumb/engine/agent"
+	"plumb/engine/runtime/runtimetest"
 )
 
 const slow = `
@@ -111,4 +113,47 @@ func TestLockRemoved(t *testing.T) {
 	})
 	s.wantUsable("cached")
 	s.wantSoundBlobs()
+}
+
+// An ordinary user takes the permission to write from all directories of a store that an
+// agent uses. The agent is root in a namespace of its own where there are namespaces, to
+// which the user's modes are no obstacle; else the run says what is. Nothing is broken.
+func TestStoreMadeReadOnly(t *testing.T) {
+	t.Parallel()
+	s := newUserSite(t, runtimetest.NewUser(t, "", false))
+	dir := s.give(s.project("p", `
+stage "a" {
+  command = "echo begun; sleep 2; seq 1 20000 > out"
+  outputs = { out = "out" }
+}
+`))
+	p := s.start(dir, "run")
+	p.says("begun")
+	s.chmodDirs(0o500)
+	r := p.wait()
+	s.chmodDirs(0o700)
+	if r.code != 0 && (r.code != exitStage && r.code != exitMachine || !strings.Contains(r.err, "permission denied") || !strings.Contains(r.err, s.store)) {
+		t.Errorf("it does not say what is wrong: %v", r)
+	}
+	s.want(0, dir, "run")
+	if got := s.want(0, dir, "get", "a.out", "-o", "-").out; strings.Count(got, "\n") != 20_000 {
+		t.Errorf("got %d bytes", len(got))
+	}
+	s.wantSoundBlobs()
+}
+
+// chmodDirs gives the store's directories, down to those of the blobs, a mode.
+func (s *site) chmodDirs(mode fs.FileMode) {
+	s.t.Helper()
+	for _, pattern := range []string{"", "tmp", "meta", "cache", "placed", "blobs", "blobs/sha256", "blobs/sha256/??"} {
+		names, err := filepath.Glob(filepath.Join(s.store, pattern))
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		for _, name := range names {
+			if err := os.Chmod(name, mode); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+	}
 }

@@ -391,6 +391,7 @@ func TestFailingChanges(t *testing.T) {
 		{"an I/O error", faultfs.Fault{Errno: syscall.EIO}, 16},
 		{"I/O errors from there on", faultfs.Fault{Errno: syscall.EIO, Forever: true}, 2},
 		{"no space left", faultfs.Fault{Errno: syscall.ENOSPC}, 6},
+		{"read-only from there on", faultfs.Fault{Errno: syscall.EROFS, Forever: true}, 1},
 		{"no space left from there on", faultfs.Fault{Errno: syscall.ENOSPC, Forever: true}, 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
