@@ -26,7 +26,8 @@ import (
 //   - A set that makes known a table which is not there did not come about. When the
 //     tables that it takes away are there it is left out as a whole.
 //   - When they are not there the table is lost. What it held are misses then.
-//   - What is no set is passed over.
+//   - What is no set is passed over, and may have made known the tables that are there
+//     and that no set speaks of: they count as below.
 //   - Without anything that is a manifest all tables that are there count, at the
 //     level where they may overlap: every entry has a version.
 
@@ -75,16 +76,13 @@ func tablesIn(dir string) (map[uint64]bool, error) {
 // keptSets gives the sets of a manifest that hold, and what is wrong with the others.
 func keptSets(old []byte, tables map[uint64]bool) (sets []*pb.ManifestChangeSet, said []string) {
 	if len(old) < len(manifestHead) || !slices.Equal(old[:len(manifestHead)], manifestHead) {
-		all := &pb.ManifestChangeSet{}
-		for id := range tables {
-			all.Changes = append(all.Changes, &pb.ManifestChange{Id: id, Op: pb.ManifestChange_CREATE})
-		}
-		return []*pb.ManifestChangeSet{all}, []string{"it is none; all tables that are there count"}
+		return []*pb.ManifestChangeSet{unspoken(nil, tables)}, []string{"it is none; all tables that are there count"}
 	}
 	all, skipped := parseSets(old[len(manifestHead):])
 	if skipped > 0 {
 		said = append(said, fmt.Sprintf("%d bytes in it are no changes", skipped))
 	}
+	more := unspoken(all, tables)
 	for i, set := range all {
 		lost := lostTables(set, all[i+1:], tables)
 		if len(lost) == 0 {
@@ -101,7 +99,27 @@ func keptSets(old []byte, tables map[uint64]bool) (sets []*pb.ManifestChangeSet,
 		})
 		sets = append(sets, set)
 	}
+	if skipped > 0 {
+		sets = append(sets, more)
+	}
 	return consistent(sets), said
+}
+
+// unspoken makes known the tables that no set speaks of.
+func unspoken(sets []*pb.ManifestChangeSet, tables map[uint64]bool) *pb.ManifestChangeSet {
+	spoken := map[uint64]bool{}
+	for _, set := range sets {
+		for _, c := range set.Changes {
+			spoken[c.Id] = true
+		}
+	}
+	out := &pb.ManifestChangeSet{}
+	for id := range tables {
+		if !spoken[id] {
+			out.Changes = append(out.Changes, &pb.ManifestChange{Id: id, Op: pb.ManifestChange_CREATE})
+		}
+	}
+	return out
 }
 
 // parseSets reads sets, passing over what is none.
