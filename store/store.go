@@ -10,6 +10,7 @@
 //	DIR/cache/          what can be made again: evaluated pipelines, stat caches
 //	DIR/placed/BOOT/    directories of hard links to blobs, which running stages read
 //	DIR/tmp/            being written; the next owner sweeps it
+//	DIR/meta.format-N   the records as they were before the store was migrated from N
 //	DIR/volume          the file system that was tried and found fit
 //
 // # Owning
