@@ -8,11 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"plumb/cmd/view"
 	"plumb/engine"
@@ -152,7 +152,7 @@ func (p *parent) tell(word string) {
 		if p.pipe == nil {
 			return
 		}
-		fmt.Fprintln(p.pipe, strings.ReplaceAll(word, "\n", "; "))
+		fmt.Fprintln(p.pipe, word)
 		p.pipe.Close() //nolint:errcheck // the client is there or it is not
 	})
 }
@@ -178,10 +178,10 @@ func runAgentServe(ctx context.Context, g global, env *Env) error {
 			p.tell(agent.Taken)
 			return nil
 		}
-		p.tell(err.Error())
+		p.tell(agent.Refusal(err))
 		return err
 	}
-	if crash, err := os.OpenFile(filepath.Join(g.store, "agent.crash"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600); err == nil {
+	if crash, err := os.OpenFile(filepath.Join(g.store, "agent.crash"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC|unix.O_NOFOLLOW, 0o600); err == nil {
 		// Its standard error goes nowhere: what a crash says would be lost.
 		err = errors.Join(debug.SetCrashOutput(crash, debug.CrashOptions{}), crash.Close())
 		if err != nil {
@@ -199,15 +199,21 @@ func runAgentServe(ctx context.Context, g global, env *Env) error {
 			log.Warn("clearing away what a killed agent left", "error", rerr)
 		}
 	}
-	srv := agent.NewServer(eng, agent.Options{Dir: g.store, Build: build, Version: Version(), PID: early.OuterPID(), Idle: idle(env), Logger: log, Rest: func() { eng.Rest(ctx) }, Sleep: eng.Forget})
+	srv := agent.NewServer(eng, agent.Options{Dir: g.store, Build: build, Version: Version(), PID: early.OuterPID(), Idle: idle(env), Logger: log, Rest: func() { eng.Rest(ctx) }, Sleep: eng.Forget, Present: eng.Present})
 	err = srv.Serve(ctx, func() { p.tell(agent.Ready) })
+	if eng.Present() != nil { // it lies at the path no more, and nothing of ours does
+		if eng.Abandon() {
+			os.Remove(statePath(g.store)) //nolint:errcheck // not there where there were no containers
+		}
+		return err
+	}
 	err = errors.Join(err, eng.Close())
 	for _, state := range statePaths(g.store) {
 		os.Remove(state) //nolint:errcheck // not empty: the next agent clears it
 	}
 	if err != nil {
 		log.Error("the agent ended", "error", err)
-		p.tell(err.Error())
+		p.tell(agent.Refusal(err))
 	}
 	return err
 }
@@ -221,6 +227,9 @@ func newRuntime(ctx context.Context, at engine.Place, dir string, log *slog.Logg
 		return newDaemonRuntime(ctx, at, dir, log)
 	case !early.Inside():
 		return nil, noNamespaces()
+	}
+	if err := onlyChroot(dir); err != nil {
+		return nil, err
 	}
 	rt, err := containerd.New(ctx, containerd.Options{Root: filepath.Join(dir, "containerd"), State: stateDir(dir), Logger: log})
 	if err != nil {
@@ -292,7 +301,7 @@ func (f *lateFile) Write(b []byte) (int, error) {
 	const most = 1 << 20
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	mode := os.O_CREATE | os.O_WRONLY | os.O_APPEND
+	mode := os.O_CREATE | os.O_WRONLY | os.O_APPEND | unix.O_NOFOLLOW
 	if fi, err := os.Stat(f.path); err == nil && fi.Size() > most {
 		mode |= os.O_TRUNC
 	}

@@ -72,16 +72,48 @@ func TestNewerFormat(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(s.store, "format"), []byte("99\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile(filepath.Join(s.store, "writer"), []byte("9.1.2\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	before := s.listing()
 	for _, args := range [][]string{{"run"}, {"runs"}, {"plan"}, {"get", "a.out"}, {"gc"}} {
 		r := s.want(exitMachine, dir, args...)
-		if !strings.Contains(r.err, "its format is 99, this plumb knows 1") {
+		if !strings.Contains(r.err, "written by a newer plumb (9.1.2): its format is 99, this plumb ("+Version()+") knows 1") {
 			t.Errorf("plumb %q does not name both versions: %v", args, r)
 		}
 	}
 	if diff := cmp.Diff(before, s.listing()); diff != "" {
 		t.Errorf("something was written (-before +after):\n%s", diff)
 	}
+}
+
+// TestNewerFormatUnderANewerAgent has a store that an agent of a newer plumb uses, which
+// this one asks to leave, as it does with other builds: it is refused all the same, and
+// the newer plumb goes on where it was.
+func TestNewerFormatUnderANewerAgent(t *testing.T) {
+	s := newSite(t)
+	other := s.otherBuild()
+	dir := s.project("p", small)
+	s.want(0, dir, "run")
+	old := s.pidFile()
+	format := filepath.Join(s.store, "format")
+	for path, content := range map[string]string{format: "99\n", filepath.Join(s.store, "writer"): "9.1.2\n"} {
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := s.startExe(other, dir, "run").wait()
+	if r.code != exitMachine || !strings.Contains(r.err, "written by a newer plumb (9.1.2): its format is 99") {
+		t.Errorf("the older plumb: %v", r)
+	}
+	eventually(t, "the newer agent is gone", func() bool { return syscall.Kill(old, 0) != nil })
+	if b, err := os.ReadFile(format); err != nil || string(b) != "99\n" {
+		t.Errorf("the format is %q now, %v", b, err)
+	}
+	if err := os.WriteFile(format, []byte("1\n"), 0o644); err != nil { // what the newer plumb would read
+		t.Fatal(err)
+	}
+	s.want(0, dir, "run", "--expect-cached")
 }
 
 // listing is every file of the store with its time and content.

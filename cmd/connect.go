@@ -65,6 +65,9 @@ func (e *Env) reader(ctx context.Context, g global) (engine.API, func(), error) 
 
 // writer connects to the agent and starts one when there is none.
 func (e *Env) writer(ctx context.Context, g global) (*agent.Client, func(), error) {
+	if err := engine.CheckStore(g.store); err != nil {
+		return nil, nil, err
+	}
 	s, err := e.starter(g)
 	if err != nil {
 		return nil, nil, err

@@ -16,7 +16,7 @@ var arrows = map[string][]string{
 	"engine":    {"engine/apt", "engine/cdi", "engine/debian", "engine/event", "engine/graph", "engine/fetch", "engine/image", "engine/inventory", "engine/mask", "engine/origin", "engine/plan", "engine/runtime", "engine/sched", "engine/toolbox", "hcl", "store", "store/erase", "store/tree"},
 	"hcl":       {"hcl/funcs"},
 	"hcl/funcs": {},
-	"store":     {"store/erase"}, "store/tree": {"store"}, "store/erase": {},
+	"store":     {"store/erase"}, "store/tree": {"store"}, "store/erase": {}, "store/faultfs": {},
 	"engine/agent": {"engine", "engine/event", "engine/runtime", "store"},
 	"engine/event": {"store"}, "engine/graph": {}, "engine/fetch": {}, "engine/inventory": {}, "engine/mask": {}, "engine/moment": {}, "engine/origin": {"store"},
 	"engine/apt": {"engine/fetch"}, "engine/apt/apttest": {}, "engine/cdi": {"engine/runtime"}, "engine/debian": {}, "engine/toolbox": {}, "engine/image": {"engine/fetch"}, "engine/image/registrytest": {},
@@ -32,6 +32,7 @@ var arrows = map[string][]string{
 var owners = map[string][]string{
 	"github.com/urfave/cli":                   {"cmd"},
 	"github.com/dgraph-io/badger":             {"store"},
+	"github.com/hanwen/go-fuse":               {"store/faultfs"},
 	"github.com/hashicorp/hcl":                {"hcl", "hcl/funcs"},
 	"github.com/zclconf/go-cty":               {"hcl", "hcl/funcs"},
 	"github.com/google/go-containerregistry":  {"engine/image", "engine/image/registrytest", "engine/runtime/runtimetest"},

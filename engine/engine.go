@@ -72,7 +72,7 @@ type Engine struct {
 	drops       drops
 	leavings    leavings
 	ids         sync.Mutex
-	lastID      time.Time
+	lastID      time.Time      // zero before the first, when the store is asked
 	machine     *sched.Machine // what all runs share
 	host        func() store.Host
 	running     atomic.Int64 // attempts under way
@@ -96,9 +96,9 @@ func Open(cfg Config) (*Engine, error) {
 			return nil, err
 		}
 	}
-	st, err := store.Open(cfg.Dir, store.Options{ReadOnly: cfg.ReadOnly, Logger: cfg.Logger, Now: cfg.Now, PID: cfg.PID})
+	st, err := store.Open(cfg.Dir, store.Options{ReadOnly: cfg.ReadOnly, Logger: cfg.Logger, Now: cfg.Now, PID: cfg.PID, Version: cfg.Version})
 	if err != nil {
-		return nil, err
+		return nil, openError(err)
 	}
 	e := &Engine{cfg: cfg, store: st, host: sync.OnceValue(func() store.Host { return origin.Machine(machineMemory()) }), machine: sched.NewMachine(sched.Limits{CPU: float64(goruntime.NumCPU()), Memory: machineMemory()})}
 	e.removing, e.endRemoval = context.WithCancel(context.Background())
@@ -163,27 +163,6 @@ func (e *Engine) Forget() {
 func (e *Engine) StartRuntime(ctx context.Context, at Place) error {
 	_, err := e.runtimeOf(ctx, at)
 	return err
-}
-
-// runLetters are in the order of their bytes, so that ids sort by time.
-const runLetters = "0123456789abcdefghjkmnpqrstvwxyz"
-
-// newRunID is the start time: the second in digits, the microsecond in four
-// letters. Two runs that begin in one microsecond are told apart by the next.
-func (e *Engine) newRunID() store.RunID {
-	e.ids.Lock()
-	defer e.ids.Unlock()
-	now := e.cfg.Now().UTC().Truncate(time.Microsecond)
-	if !now.After(e.lastID) {
-		now = e.lastID.Add(time.Microsecond)
-	}
-	e.lastID = now
-	var letters [4]byte
-	for i, n := len(letters)-1, now.Nanosecond()/1000; i >= 0; i-- {
-		letters[i] = runLetters[n%len(runLetters)]
-		n /= len(runLetters)
-	}
-	return store.RunID(now.Format("20060102-150405") + "-" + string(letters[:]))
 }
 
 // scanners keeps one scanner per project, with what it knows of the files.

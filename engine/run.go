@@ -73,8 +73,12 @@ func (e *Engine) run(ctx context.Context, req RunRequest, emit func(event.Event)
 	if err != nil {
 		return err
 	}
+	id, err := e.newRunID()
+	if err != nil {
+		return err
+	}
 	r := &run{
-		e: e, s: s, dir: dir, req: req, id: e.newRunID(), started: started, sink: emit, masks: masksOf(s.pipeline, req.Secrets),
+		e: e, s: s, dir: dir, req: req, id: id, started: started, sink: emit, masks: masksOf(s.pipeline, req.Secrets),
 		results: make([]store.StageResult, len(s.pipeline.Stages)), ready: map[int]*attempt{}, fails: map[int]*event.Failure{},
 	}
 	if req.ExpectCached {

@@ -150,6 +150,9 @@ func (s *Store) Commit(ctx context.Context, b *Batch) error {
 	if !s.isWritable() {
 		return fmt.Errorf("committing: %w", ErrReadOnly)
 	}
+	if err := s.Present(); err != nil {
+		return fmt.Errorf("committing: %w", err)
+	}
 	s.gc.RLock()
 	defer s.gc.RUnlock()
 	b.mu.Lock()

@@ -238,7 +238,7 @@ func (s *Store) Check(a Artifact) error {
 func (s *Store) absent() bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.db == nil
+	return s.db == nil && s.broken.Load() == nil
 }
 
 func (s *Store) check(txn *badger.Txn, a Artifact) error {

@@ -29,26 +29,29 @@ func (b *Batch) publish() error {
 		return err
 	}
 	dirs := map[string]bool{}
+	var moved []blobID
 	for id, p := range b.files {
 		dst := b.s.blobPath(id.digest, id.exec)
-		made, err := b.s.dirty.rename(p.path, dst)
-		if err != nil {
-			return err
+		if err := b.s.dirty.rename(p.path, dst); err != nil {
+			return errors.Join(err, b.takeBack(moved))
 		}
 		b.s.learn(id, dst)
 		delete(b.files, id)
+		moved = append(moved, id)
 		dirs[filepath.Dir(dst)] = true
-		if made {
-			dirs[b.s.path("blobs", "sha256")] = true
-		}
 	}
 	for _, id := range b.found { // by another commit perhaps, a moment ago
 		if dir := filepath.Dir(b.s.blobPath(id.digest, id.exec)); b.s.dirty.is(dir) {
 			dirs[dir] = true
-			dirs[b.s.path("blobs", "sha256")] = true
 		}
 	}
-	return b.s.dirty.sync(dirs)
+	if parent := b.s.path("blobs", "sha256"); b.s.dirty.is(parent) {
+		dirs[parent] = true
+	}
+	if err := b.s.dirty.sync(dirs); err != nil {
+		return errors.Join(err, b.takeBack(moved))
+	}
+	return nil
 }
 
 // syncContent makes the content of all files durable.
@@ -101,22 +104,38 @@ type dirtyDirs struct {
 }
 
 // rename moves a file into a directory, which is made when it is missing.
-func (d *dirtyDirs) rename(from, to string) (made bool, err error) {
+func (d *dirtyDirs) rename(from, to string) error {
 	dir := filepath.Dir(to)
+	d.soil(dir)
+	err := os.Rename(from, to)
+	if errors.Is(err, fs.ErrNotExist) {
+		d.soil(filepath.Dir(dir))
+		if err := os.Mkdir(dir, 0o711); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		return os.Rename(from, to)
+	}
+	return err
+}
+
+func (d *dirtyDirs) soil(dir string) {
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.dirs == nil {
 		d.dirs = map[string]int{}
 	}
 	d.dirs[dir]++
-	d.mu.Unlock()
-	err = os.Rename(from, to)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := os.MkdirAll(dir, 0o711); err != nil {
-			return false, err
-		}
-		return true, os.Rename(from, to)
+}
+
+// syncAll syncs what commits that failed left.
+func (d *dirtyDirs) syncAll() error {
+	d.mu.Lock()
+	dirs := make(map[string]bool, len(d.dirs))
+	for dir := range d.dirs {
+		dirs[dir] = true
 	}
-	return false, err
+	d.mu.Unlock()
+	return d.sync(dirs)
 }
 
 func (d *dirtyDirs) is(dir string) bool {

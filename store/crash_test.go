@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -30,6 +31,20 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(repairDir); dir != "" {
 		fmt.Fprintln(os.Stderr, repairForever(dir))
 		os.Exit(1)
+	}
+	if dir := os.Getenv(faultDir); dir != "" {
+		var err error
+		if rounds := os.Getenv("PLUMB_TEST_FAULT_ROUNDS"); rounds != "" {
+			n, _ := strconv.Atoi(rounds)
+			err = workThrough(dir, n)
+		} else {
+			err = migrateThrough(dir)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
 	}
 	os.Exit(m.Run())
 }

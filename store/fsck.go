@@ -185,6 +185,10 @@ const remedyAside = "it is set aside in " + damagedDir + "/"
 // tables looks over Badger's files. An open store whose tables were written into is
 // closed, saved into a new one, and opened again.
 func (f *fsck) tables(context.Context) error {
+	f.s.mu.Lock()
+	f.report.Findings = append(f.report.Findings, f.s.mended...)
+	f.s.mended = nil
+	f.s.mu.Unlock()
 	if f.s.absent() {
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -14,9 +15,6 @@ import (
 
 	"plumb/store/erase"
 )
-
-// Format is the version of everything on disk that this package reads and writes.
-const Format = 1
 
 // The modes of blobs. Hard links share a mode, hence a file for each.
 const (
@@ -46,7 +44,7 @@ func (s *Store) blobPath(d Digest, exec bool) string {
 // placed content can be passed through, and only that.
 func (s *Store) makeLayout() error {
 	for _, d := range []string{"blobs/sha256", "placed", "tmp"} {
-		if err := os.MkdirAll(s.path(d), 0o711); err != nil {
+		if err := makeDirs(s.path(d)); err != nil {
 			return err
 		}
 	}
@@ -82,11 +80,11 @@ const asidePrefix = "sweep-"
 // unfinished writing, and what was placed before the machine last started, which
 // was never synced and cannot be trusted after a power loss.
 func (s *Store) setAside(boot string) error {
-	tmp, err := os.ReadDir(s.path("tmp"))
+	full, err := holdsSomething(s.path("tmp"))
 	if err != nil {
 		return err
 	}
-	if len(tmp) > 0 {
+	if full {
 		if err := os.Rename(s.path("tmp"), s.asideName()); err != nil {
 			return err
 		}
@@ -104,6 +102,19 @@ func (s *Store) setAside(boot string) error {
 		}
 	}
 	return nil
+}
+
+// holdsSomething looks for one entry: there may be very many.
+func holdsSomething(dir string) (bool, error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return false, err
+	}
+	names, err := d.Readdirnames(1)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return len(names) > 0, errors.Join(err, d.Close())
 }
 
 func (s *Store) asideName() string {
@@ -140,36 +151,6 @@ func (s *Store) TempDir(prefix string) (string, error) {
 		return "", fmt.Errorf("making a temporary directory: %w", err)
 	}
 	return dir, nil
-}
-
-// checkFormat reports whether there is a format that this plumb knows.
-func checkFormat(path string) (known bool, err error) {
-	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("reading the format: %w", err)
-	}
-	have, err := strconv.Atoi(strings.TrimSpace(string(b)))
-	if err != nil || have < 1 {
-		return false, fmt.Errorf("%w: %q is no version", ErrFormat, b)
-	}
-	if have > Format {
-		return false, fmt.Errorf("%w: its format is %d, this plumb knows %d", ErrNewerFormat, have, Format)
-	}
-	return true, nil
-}
-
-func writeFormat(dir string) error {
-	tmp := filepath.Join(dir, "tmp", "format")
-	if err := writeSynced(tmp, []byte(strconv.Itoa(Format)+"\n")); err != nil {
-		return fmt.Errorf("writing the format: %w", err)
-	}
-	if err := os.Rename(tmp, filepath.Join(dir, "format")); err != nil {
-		return fmt.Errorf("writing the format: %w", err)
-	}
-	return syncDir(dir)
 }
 
 func writeSynced(path string, data []byte) error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -27,20 +28,28 @@ func (e *InUseError) Is(target error) bool { return target == ErrInUse }
 
 // lockExclusive makes the caller the owner, or fails at once.
 func lockExclusive(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o644)
 	if err != nil {
-		return nil, fmt.Errorf("opening the lock: %w", err)
+		return nil, lockError(err)
 	}
 	return flock(f, unix.LOCK_EX)
 }
 
 // lockShared keeps owners out while the caller reads. It makes no file.
 func lockShared(path string) (*os.File, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, fmt.Errorf("opening the lock: %w", err)
+		return nil, lockError(err)
 	}
 	return flock(f, unix.LOCK_SH)
+}
+
+// lockError says what stands in the lock's place.
+func lockError(err error) error {
+	if errors.Is(err, unix.ELOOP) {
+		return fmt.Errorf("opening the lock: it is a symlink, which is not followed: %w", err)
+	}
+	return fmt.Errorf("opening the lock: %w", err)
 }
 
 func flock(f *os.File, how int) (*os.File, error) {
@@ -48,9 +57,13 @@ func flock(f *os.File, how int) (*os.File, error) {
 	if err == nil {
 		return f, nil
 	}
-	if errors.Is(err, unix.EWOULDBLOCK) {
+	switch {
+	case errors.Is(err, unix.EWOULDBLOCK):
 		err = &InUseError{PID: readOwner(f)}
-	} else {
+	case errors.Is(err, unix.ENOLCK), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EOPNOTSUPP):
+		dir := filepath.Dir(f.Name())
+		err = &FileSystemError{dir, mountType(dir), fmt.Sprintf("it has no locks: %v", err)}
+	default:
 		err = fmt.Errorf("locking: %w", err)
 	}
 	return nil, errors.Join(err, f.Close())

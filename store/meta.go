@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -67,13 +66,13 @@ const (
 // the tables themselves (none is larger than 36 KiB), which are not compressed
 // and so need no cache but the kernel's. Badger's own lock is not used, the
 // store's is held already.
-func openMeta(dir string, readOnly bool, log *slog.Logger) (*badger.DB, error) {
+func openMeta(dir string, readOnly bool, log badgerLog) (*badger.DB, error) {
 	o := badger.DefaultOptions(dir)
 	o.ReadOnly = readOnly
 	o.SyncWrites = true
 	o.BypassLockGuard = true
 	o.MetricsEnabled = false
-	o.Logger = badgerLog{log}
+	o.Logger = log
 	o.MemTableSize = memTableSize
 	o.NumMemtables = 2
 	o.ValueThreshold = valueThreshold
@@ -84,32 +83,11 @@ func openMeta(dir string, readOnly bool, log *slog.Logger) (*badger.DB, error) {
 	o.NumGoroutines = 2
 	o.ChecksumVerificationMode = options.OnBlockRead
 	if !readOnly {
-		if err := dropEmptyLogs(dir); err != nil {
+		if err := readyMeta(dir); err != nil {
 			return nil, err
 		}
 	}
 	return badger.Open(o)
-}
-
-// dropEmptyLogs deletes the logs of length zero, which hold nothing: one killed
-// between making a log and giving it its size, or between emptying and deleting
-// it, leaves such a file, and Badger does not open a directory that has one.
-func dropEmptyLogs(dir string) error {
-	for _, pattern := range []string{"*.mem", "*.vlog"} {
-		logs, err := filepath.Glob(filepath.Join(dir, pattern))
-		if err != nil {
-			return err
-		}
-		for _, path := range logs {
-			if size, ok := fileSize(path); !ok || size > 0 {
-				continue
-			}
-			if err := os.Remove(path); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // unfinished reports whether Badger's last writer was killed: it left a log of
@@ -120,11 +98,21 @@ func unfinished(dir string) (bool, error) {
 }
 
 // badgerLog passes on what Badger says, which is little that a user should see.
-type badgerLog struct{ log *slog.Logger }
+type badgerLog struct {
+	log    *slog.Logger
+	failed func(message string) // nil for nothing
+}
 
 func said(format string, args []any) string { return strings.TrimSpace(fmt.Sprintf(format, args...)) }
 
-func (l badgerLog) Errorf(f string, a ...any)   { l.log.Error("badger", "message", said(f, a)) }
+// Errorf is how Badger tells of what failed in its background.
+func (l badgerLog) Errorf(f string, a ...any) {
+	l.log.Error("badger", "message", said(f, a))
+	if l.failed != nil {
+		l.failed(said(f, a))
+	}
+}
+
 func (l badgerLog) Warningf(f string, a ...any) { l.log.Warn("badger", "message", said(f, a)) }
 func (l badgerLog) Infof(string, ...any)        {}
 func (l badgerLog) Debugf(string, ...any)       {}
@@ -135,7 +123,10 @@ func (s *Store) view(fn func(*badger.Txn) error) (err error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	defer s.blame(&err)
-	if s.db == nil {
+	if s.db == nil || s.closing != nil {
+		if why := s.broken.Load(); why != nil {
+			return fmt.Errorf("the records are closed: %w", *why)
+		}
 		return nil
 	}
 	return s.db.View(fn)
@@ -144,17 +135,36 @@ func (s *Store) view(fn func(*badger.Txn) error) (err error) {
 // update runs fn in a transaction and syncs it, again when another transaction
 // wrote what it read.
 func (s *Store) update(fn func(*badger.Txn) error) error {
+	for {
+		if s.broken.Load() != nil {
+			if err := s.mend(); err != nil {
+				return err
+			}
+		}
+		if err := s.try(fn); !errors.Is(err, badger.ErrConflict) {
+			return err
+		}
+	}
+}
+
+func (s *Store) try(fn func(*badger.Txn) error) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if !s.rw.Load() {
 		return ErrReadOnly
 	}
-	for {
-		err := s.db.Update(fn)
-		if !errors.Is(err, badger.ErrConflict) {
-			return err
-		}
+	if err := s.present(); err != nil {
+		return err
 	}
+	if why := s.broken.Load(); why != nil { // since a moment
+		return *why
+	}
+	txn := s.db.NewTransaction(true)
+	defer txn.Discard()
+	if err := fn(txn); err != nil {
+		return err
+	}
+	return s.commitTxn(txn)
 }
 
 // value gives a copy of the value of key, nil when there is none.

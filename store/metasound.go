@@ -194,7 +194,19 @@ func checkManifest(dir string) error {
 	if err != nil || killed || len(listed) == len(tables) {
 		return err
 	}
-	return fmt.Errorf("the list of its tables has %d of %d", len(listed), len(tables))
+	b, err := os.ReadFile(filepath.Join(dir, badger.ManifestFilename))
+	if err != nil {
+		return err
+	}
+	there, err := tablesIn(dir)
+	if err != nil {
+		return err
+	}
+	sets, skipped := parseSets(b[min(len(b), len(manifestHead)):])
+	if more := len(unspoken(sets, there).Changes); more > 0 || skipped > 0 {
+		return fmt.Errorf("the list of its tables has %d of %d", len(listed), len(tables))
+	}
+	return nil // those that it has not were taken away, and could not be deleted
 }
 
 // checkMeta reports what would make Badger lose records, or end this process.
@@ -209,9 +221,16 @@ func (t *soundTables) checkMeta(dir string) error {
 	return err
 }
 
-// openSoundMeta is openMeta of what was looked over.
-func (s *Store) openSoundMeta(readOnly bool) (db *badger.DB, err error) {
-	dir := s.path("meta")
+// openSoundMeta opens the records, after a look at what is in their files.
+func (s *Store) openSoundMeta(readOnly bool) (*badger.DB, error) {
+	if !readOnly {
+		return s.openMetaToWrite()
+	}
+	return s.openLookedOver(s.path("meta"), true)
+}
+
+// openLookedOver is openMeta of what was looked over.
+func (s *Store) openLookedOver(dir string, readOnly bool) (db *badger.DB, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("badger: %v", r)
@@ -220,10 +239,19 @@ func (s *Store) openSoundMeta(readOnly bool) (db *badger.DB, err error) {
 			err = &RecordsDamagedError{dir, err}
 		}
 	}()
+	if !readOnly {
+		if err := readyMeta(dir); err != nil {
+			return nil, err
+		}
+	}
 	if err := s.tables.checkMeta(dir); err != nil {
 		return nil, err
 	}
-	return openMeta(dir, readOnly, s.log)
+	log := badgerLog{log: s.log}
+	if !readOnly {
+		log = s.badgerLog()
+	}
+	return openMeta(dir, readOnly, log)
 }
 
 // elsewhere reports that the machine is at fault and not what is in the files.

@@ -46,7 +46,7 @@ func RebuildRecords(dir string, o Options) ([]Finding, error) {
 }
 
 func (s *Store) rebuildClosed() (found []Finding, err error) {
-	_, err = checkFormat(s.path("format"))
+	_, err = s.readFormat()
 	if errors.Is(err, ErrFormat) {
 		x := formatFinding(err)
 		if err = s.rewriteFormat(); err == nil {
@@ -81,7 +81,7 @@ func (s *Store) rewriteFormat() error {
 	if _, err := s.asideDamaged(s.path("format")); err != nil {
 		return err
 	}
-	return writeFormat(s.dir)
+	return writeFormat(s.dir, s.formats.current)
 }
 
 // rebuild salvages the records of a store that is open.
@@ -115,7 +115,7 @@ func (s *Store) salvage() error {
 	if err := s.copySound(s.path("meta"), made); err != nil {
 		return fmt.Errorf("reading what is left of the records: %w", err)
 	}
-	if err := exchange(made, s.path("meta")); err != nil {
+	if err := swap(made, s.path("meta")); err != nil {
 		return err
 	}
 	s.tables.mu.Lock()
@@ -125,8 +125,8 @@ func (s *Store) salvage() error {
 	return errors.Join(syncDir(s.dir), syncDir(s.path(damagedDir)))
 }
 
-// exchange makes two directories change places.
-func exchange(a, b string) error {
+// swap makes two directories change places.
+func swap(a, b string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE)
 	if errors.Is(err, unix.ENOENT) {
 		return os.Rename(a, b) // the old one is lost altogether
@@ -157,7 +157,7 @@ func (s *Store) copySound(from, to string) error {
 	}); err != nil {
 		return err
 	}
-	db, err := openMeta(to, false, s.log)
+	db, err := openMeta(to, false, badgerLog{log: s.log})
 	if err != nil {
 		return err
 	}
@@ -264,7 +264,7 @@ func FsckUnopened(ctx context.Context, dir string, o Options, fo FsckOptions) (_
 		return nil, err
 	}
 	fo.Repair = false
-	_, broken := checkFormat(s.path("format"))
+	_, broken := s.readFormat()
 	if broken == nil {
 		if broken = s.tables.checkMeta(s.path("meta")); broken == nil {
 			broken = errors.New("badger does not open them")

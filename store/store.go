@@ -4,21 +4,25 @@
 //
 //	DIR/lock            held by flock for as long as a process owns the store; its text is that process's id
 //	DIR/format          the version of all this, a number
+//	DIR/writer          the version of plumb that last wrote here
 //	DIR/meta/           Badger: records, failures, tombstones, effects, runs, histories, blobs up to 4 KiB
 //	DIR/blobs/sha256/   larger blobs, ab/abcd…, mode 0444; abcd….x is the executable twin, mode 0555
 //	DIR/cache/          what can be made again: evaluated pipelines, stat caches
 //	DIR/placed/BOOT/    directories of hard links to blobs, which running stages read
 //	DIR/tmp/            being written; the next owner sweeps it
 //	DIR/damaged/        what proved to be damaged, or foreign; nothing reads it
+//	DIR/meta.format-N   the records as they were before the store was migrated from N
+//	DIR/volume          the file system that was tried and found fit
 //
 // # Owning
 //
 // A store has one owner at a time. Open with ReadOnly shares the store with other
 // readers and changes no byte of it; Writable turns such a store into an owned
 // one in place. A directory that is not there, opened ReadOnly, is an empty
-// store. There is one exception to changing nothing: when the last owner was
+// store. There are two exceptions to changing nothing: when the last owner was
 // killed, Badger's log has an end that only a writer may cut off, so opening it
-// to read is then a recovery, which needs the store to be free.
+// to read is then a recovery, which needs the store to be free; and a store of an
+// older format is migrated first (see migrate.go), as it is for an owner.
 //
 // # Writing
 //
@@ -66,7 +70,15 @@ type Options struct {
 	ReadOnly bool
 	Logger   *slog.Logger
 	Now      func() time.Time
-	PID      int // as others see the owner, when that is not what os.Getpid says
+	PID      int    // as others see the owner, when that is not what os.Getpid says
+	Version  string // of plumb, noted for one that is too old to read what is written
+
+	// Tests have less patience with Badger's end than closePatience, other formats, less
+	// room, and choose a file system for a directory.
+	patience time.Duration
+	volumeOf func(dir string) (volume, error)
+	formats  *formats
+	free     func(dir string) (int64, error)
 }
 
 // The errors that callers tell apart.
@@ -87,33 +99,50 @@ type Store struct {
 	pack *packer
 	pid  int
 
+	version string
+	formats *formats
+	free    func(dir string) (int64, error)
+
 	mu   sync.RWMutex // guards what Writable and Close exchange
 	lock *os.File     // nil when there is no store on disk
 	db   *badger.DB   // nil when there is no store on disk
 	rw   atomic.Bool
 
-	temps   atomic.Uint64
-	dirty   dirtyDirs
-	gc      sync.RWMutex // commits share it, dropping records excludes them
-	guard   guard        // what gc must leave alone
-	touched touched      // records used, not yet written
-	trees   treeMemo
-	sound   soundFiles
-	tables  soundTables
-	sweeper sweeper
-	placed  placed
-	gcTurn  sync.Mutex // one gc at a time
+	patience time.Duration
+	volume   volume
+	closing  chan error            // Badger's end, while it is waited for
+	broken   atomic.Pointer[error] // why Badger has to be opened again
+	names    metaNames
+	mended   []Finding   // as the records were opened; fsck tells it
+	gone     atomic.Bool // see ErrGone
+	temps    atomic.Uint64
+	dirty    dirtyDirs
+	gc       sync.RWMutex // commits share it, dropping records excludes them
+	guard    guard        // what gc must leave alone
+	touched  touched      // records used, not yet written
+	trees    treeMemo
+	sound    soundFiles
+	tables   soundTables
+	sweeper  sweeper
+	placed   placed
+	gcTurn   sync.Mutex // one gc at a time
 }
 
 // Open opens the store at dir, which is created unless o.ReadOnly. It returns an
 // error that is ErrInUse when another process owns it, ErrNewerFormat when this
-// plumb is too old for it.
+// plumb is too old for it, and a FileSystemError where no store can be.
 func Open(dir string, o Options) (*Store, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("opening the store %q: %w", dir, err)
 	}
 	s := newStore(abs, o)
+	if o.volumeOf == nil {
+		o.volumeOf = volumeOf
+	}
+	if s.volume, err = checkVolume(abs, o.volumeOf); err != nil {
+		return nil, err
+	}
 	open := s.openWritable
 	if o.ReadOnly {
 		open = s.openReadOnly
@@ -125,7 +154,16 @@ func Open(dir string, o Options) (*Store, error) {
 }
 
 func newStore(dir string, o Options) *Store {
-	s := &Store{dir: dir, now: o.Now, log: o.Logger, pack: newPacker(), pid: o.PID}
+	s := &Store{dir: dir, now: o.Now, log: o.Logger, pack: newPacker(), pid: o.PID, patience: o.patience, version: o.Version, formats: o.formats, free: o.free}
+	if s.formats == nil {
+		s.formats = knownFormats()
+	}
+	if s.free == nil {
+		s.free = freeBytes
+	}
+	if s.patience == 0 {
+		s.patience = closePatience
+	}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -150,9 +188,15 @@ func (s *Store) openReadOnly() error {
 	if err != nil {
 		return err
 	}
-	known, err := checkFormat(s.path("format"))
-	if err != nil || !known { // not known: its first owner did not finish making it
+	format, err := s.readFormat()
+	if err != nil || format == 0 {
 		return errors.Join(err, lock.Close())
+	}
+	if format < s.formats.current {
+		if err := lock.Close(); err != nil {
+			return fmt.Errorf("unlocking: %w", err)
+		}
+		return s.migrateToRead()
 	}
 	killed, err := unfinished(s.path("meta"))
 	if err != nil {
@@ -180,7 +224,7 @@ func (s *Store) recover() error {
 	if err != nil {
 		return err
 	}
-	db, err := s.openSoundMeta(false)
+	db, err := s.openMetaToWrite()
 	if err == nil {
 		err = db.Close()
 	}
@@ -194,8 +238,19 @@ func (s *Store) recover() error {
 	return nil
 }
 
+// migrateToRead owns the store for as long as it takes to migrate it.
+func (s *Store) migrateToRead() error {
+	if err := s.openWritable(); err != nil {
+		return err
+	}
+	if err := s.release(); err != nil {
+		return err
+	}
+	return s.openReadOnly()
+}
+
 func (s *Store) openWritable() error {
-	if err := os.MkdirAll(s.dir, 0o711); err != nil {
+	if err := makeDirs(s.dir); err != nil {
 		return err
 	}
 	lock, err := lockExclusive(s.path("lock"))
@@ -211,8 +266,11 @@ func (s *Store) openWritable() error {
 // own makes what is missing, checks what is there and opens it. The format is
 // written last: a store without one is not whole.
 func (s *Store) own(lock *os.File) error {
-	known, err := checkFormat(s.path("format"))
+	format, err := s.readFormat()
 	if err != nil {
+		return err
+	}
+	if err := s.checkLayout(); err != nil {
 		return err
 	}
 	if err := writeOwner(lock, s.pid); err != nil {
@@ -221,12 +279,23 @@ func (s *Store) own(lock *os.File) error {
 	if err := s.makeLayout(); err != nil {
 		return err
 	}
-	db, err := s.openSoundMeta(false)
+	if err := errors.Join(s.settleOn(s.volume), s.signWriter()); err != nil {
+		return err
+	}
+	if format == s.formats.current {
+		err = s.dropSaved()
+	} else if format > 0 {
+		err = s.migrate(format)
+	}
+	if err != nil {
+		return err
+	}
+	db, err := s.openMetaToWrite()
 	if err != nil {
 		return fmt.Errorf("opening the records: %w", err)
 	}
-	if !known {
-		if err := writeFormat(s.dir); err != nil {
+	if format == 0 {
+		if err := errors.Join(s.settleNew(), writeFormat(s.dir, s.formats.current)); err != nil {
 			return errors.Join(err, db.Close())
 		}
 	}
@@ -259,6 +328,9 @@ func (s *Store) Writable() error {
 
 // Close writes what is still in memory and gives the store up.
 func (s *Store) Close() error {
+	if s.gone.Load() {
+		return fmt.Errorf("closing the store %q: %w", s.dir, ErrGone)
+	}
 	var err error
 	if s.isWritable() {
 		err = errors.Join(s.flushTouched(), s.saveSound())
@@ -277,8 +349,13 @@ func (s *Store) isWritable() bool { return s.rw.Load() }
 func (s *Store) release() error {
 	s.sweeper.stop()
 	var errs []error
+	if s.rw.Load() {
+		errs = append(errs, s.dirty.syncAll())
+	}
 	if s.db != nil {
-		if err := s.db.Close(); err != nil {
+		if err := s.closeDB(); errors.Is(err, errStuck) {
+			return err
+		} else if err != nil {
 			errs = append(errs, fmt.Errorf("closing the records: %w", err))
 		}
 	}

@@ -153,7 +153,7 @@ func (s Starter) start(ctx context.Context, env []string) error {
 	case word == Taken:
 		return errTaken
 	case word != "":
-		return errors.New(word)
+		return refused(word)
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case errors.Is(err, io.EOF):

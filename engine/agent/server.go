@@ -52,6 +52,7 @@ type Server struct {
 	sleep   *time.Timer
 	leaving bool
 	stopped error // why what ran was canceled, when the agent has to end
+	lost    error
 	done    chan struct{}
 	once    sync.Once
 
@@ -69,6 +70,9 @@ type Options struct {
 	Rest    func()        // called when nothing was asked for a moment, nil for nothing
 	Sleep   func()        // called when nothing was asked for longer
 	Logger  *slog.Logger
+
+	// Present reports whether the store is still there, nil for always.
+	Present func() error
 }
 
 // NewServer makes a server that passes calls to api.
@@ -86,7 +90,7 @@ func (s *Server) Serve(ctx context.Context, ready func()) error {
 	}
 	socket := filepath.Join(s.opts.Dir, socketName)
 	pid := filepath.Join(s.opts.Dir, pidName)
-	if err := os.WriteFile(pid, []byte(strconv.Itoa(s.opts.PID)+"\n"), 0o600); err != nil {
+	if err := replaceFile(pid, strconv.Itoa(s.opts.PID)+"\n"); err != nil {
 		return errors.Join(fmt.Errorf("writing %q: %w", pid, err), l.Close())
 	}
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -100,6 +104,7 @@ func (s *Server) Serve(ctx context.Context, ready func()) error {
 	s.touch(0)
 	served := make(chan error, 1)
 	go func() { served <- h.Serve(l) }()
+	defer s.watch()()
 	ready()
 	var cause error
 	select {
@@ -111,11 +116,16 @@ func (s *Server) Serve(ctx context.Context, ready func()) error {
 	}
 	// The socket goes first: whoever comes now starts the next agent, which waits
 	// for the store's lock.
-	err = errors.Join(removeIfThere(socket), removeIfThere(pid))
+	patience := time.Minute
+	if err = s.present(); err == nil {
+		err = errors.Join(removeIfThere(socket), removeIfThere(pid))
+	} else {
+		patience = lostPatience // and they are another's, or nobody's
+	}
 	s.cancelAll(cause)
 	cancel() // also those who only read, like logs -f
 	fresh.dismiss()
-	end, stop := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	end, stop := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer stop()
 	if e := h.Shutdown(end); e != nil && !errors.Is(e, http.ErrServerClosed) {
 		err = errors.Join(err, fmt.Errorf("ending the connections: %w", e))
@@ -132,17 +142,10 @@ func (s *Server) atRest(f func()) func() {
 	return func() {
 		s.quiet.Lock()
 		defer s.quiet.Unlock()
-		if !s.ended {
+		if !s.ended && s.present() == nil {
 			f()
 		}
 	}
-}
-
-func removeIfThere(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil
 }
 
 // listen takes the socket's place. The caller owns the store's lock, so whatever
@@ -287,6 +290,10 @@ func (s *Server) counted(h http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		s.touch(1)
 		defer s.touch(-1)
+		if err := s.present(); err != nil {
+			reply(w, nil, err)
+			return
+		}
 		h(w, r)
 	}
 }
@@ -399,6 +406,9 @@ var errStopped = errors.New("the agent was stopped")
 func (s *Server) explained(err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err != nil && s.lost != nil {
+		return s.lost
+	}
 	if err == nil || s.stopped == nil || engine.AsError(err).Kind != engine.Interrupted {
 		return err
 	}

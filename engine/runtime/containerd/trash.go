@@ -40,6 +40,9 @@ func newTrash(dir string, log *slog.Logger) *trash {
 
 // put moves path away at once. Names must not repeat among what is thrown away.
 func (t *trash) put(path string) error {
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil // with all that it was in perhaps, which is not to be made anew
+	}
 	if err := os.MkdirAll(t.dir, 0o700); err != nil {
 		return fmt.Errorf("throwing away %q: %w", path, err)
 	}
