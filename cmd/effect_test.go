@@ -4,10 +4,8 @@ import (
 	"bufio"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"strings"
 	"sync"
@@ -17,11 +15,6 @@ import (
 
 	"plumb/engine"
 	"plumb/store"
-)
-
-var (
-	effectRounds = flag.Int("effect.rounds", 20, "how often TestKilledEffect kills the agent")
-	effectSeed   = flag.Uint64("effect.seed", 0, "where TestKilledEffect begins; 0 takes one of its own and prints it")
 )
 
 // outside is where stages have their effects: it listens on loopback, and counts.
@@ -185,17 +178,12 @@ func TestEffectOfTwoClients(t *testing.T) {
 	}
 }
 
-// TestKilledEffect kills the agent at random moments of a run. Whatever the moment, the
+// TestFaultEffect kills the agent at random moments of a run. Whatever the moment, the
 // effect of a key succeeds at most once, never happens twice at once, and is not tried
 // again when it may have begun: the run that meets it says so instead. And when the
 // outside saw nothing of it the user can go on.
-func TestKilledEffect(t *testing.T) {
-	seed := *effectSeed
-	if seed == 0 {
-		seed = rand.Uint64()
-	}
-	t.Logf("-effect.seed=%d", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
+func TestFaultEffect(t *testing.T) {
+	random := chance(t)
 	s := newSite(t)
 	o := newOutside(t)
 	dir := s.project("p", o.load(60, ""))
@@ -204,7 +192,7 @@ func TestKilledEffect(t *testing.T) {
 	s.want(0, "", "agent", "stop")
 	took := time.Since(began)
 	ends := map[string]int{}
-	for round := range *effectRounds {
+	for round := range 6 * *faults {
 		param := fmt.Sprintf("day=r%d", round)
 		key := s.planned(dir, "--param", param).Key.Hex()
 		after := time.Duration(random.Int64N(int64(took) * 3 / 2))

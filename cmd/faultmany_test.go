@@ -241,7 +241,7 @@ func TestFaultCollected(t *testing.T) {
 func (s *site) collectFull(at string) {
 	s.t.Helper()
 	waste := filepath.Join(at, "filler")
-	s.fill(at, 20<<20)
+	s.fill(at, 0)
 	s.want(0, "", "gc", "--keep-runs", "1", "--keep-age", "0s")
 	if err := os.Remove(waste); err != nil {
 		s.t.Fatal(err)

@@ -104,13 +104,13 @@ func commitResult(s *Store, k Key, id string) error {
 
 // Killed at any instant, a store opens again, to read and to write, has what was
 // said to be committed, and every record it has resolves.
-func TestKilledWhileCommitting(t *testing.T) {
+func TestFaultKilledWhileCommitting(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	dir := t.TempDir()
 	var said []Key
-	for round := range 10 {
+	for round := range 4 * *faults {
 		said = append(said, crash(t, dir, round, time.Duration(20+random.IntN(250))*time.Millisecond)...)
 		readOnly := round%2 == 0
 		s, err := Open(dir, Options{ReadOnly: readOnly})

@@ -25,7 +25,8 @@ import (
 // journal, failing changes by running the child again for each.
 
 var (
-	faultStride = flag.Int("faults.stride", 0, "1 tries each change of a store's script, 0 as many as fit into a short test")
+	faults      = flag.Int("faults", 1, "how many times longer than usual the fault tests take")
+	faultStride = flag.Int("faults.stride", 0, "1 tries each change of a store's script, 0 as many as -faults says")
 	faultSeed   = flag.Uint64("faults.seed", 0, "seed of what survives a power cut, 0 for one by the clock")
 	faultRounds = flag.Int("faults.rounds", 3, "how often the script opens and closes the store")
 )
@@ -214,14 +215,14 @@ func seedOf(t *testing.T) uint64 {
 func stride(all, tries int, seed uint64) (first, step int) {
 	step = *faultStride
 	if step == 0 {
-		step = max(1, all/tries)
+		step = max(1, all/(tries**faults))
 	}
 	return int(seed % uint64(step)), step
 }
 
-// TestPowerCuts has the power fail after changes of a store's script: what was said
+// TestFaultPowerCuts has the power fail after changes of a store's script: what was said
 // to be done is there.
-func TestPowerCuts(t *testing.T) {
+func TestFaultPowerCuts(t *testing.T) {
 	seed := seedOf(t)
 	f, run := onFaults(t)
 	began := time.Now()
@@ -272,9 +273,9 @@ func last(j faultfs.Journal, n int) string {
 	return j.Describe(n - 1)
 }
 
-// TestFailingChanges has changes of a store's script fail: what was said to be done
+// TestFaultChanges has changes of a store's script fail: what was said to be done
 // all the same is there, also when the power fails then.
-func TestFailingChanges(t *testing.T) {
+func TestFaultChanges(t *testing.T) {
 	seed := seedOf(t)
 	all := countChanges(t)
 	dir := memory(t)

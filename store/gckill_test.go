@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -16,8 +15,8 @@ import (
 	"time"
 )
 
-// gcKills is how often the process that collects garbage is killed: half a minute.
-var gcKills = flag.Int("gckills", 100, "kill gc so `N` times")
+// gcKills is how often the process that collects garbage is killed, for each of -faults.
+const gcKills = 13
 
 // gcDir, when set, makes the test binary a process that commits, looks up, collects
 // garbage and repairs what is not broken, all at once, until it is killed.
@@ -106,18 +105,19 @@ func writeLeased(s *Store, w int, round string) error {
 	}
 }
 
-// TestKilledWhileCollecting kills a process that collects garbage beside commits and
+// TestFaultKilledWhileCollecting kills a process that collects garbage beside commits and
 // look-ups, at random moments, over and over on one store. Whatever was said to be
 // committed is there or was dropped by rule, what the newest runs need is there, and
 // fsck finds nothing.
-func TestKilledWhileCollecting(t *testing.T) {
+func TestFaultKilledWhileCollecting(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	dir := t.TempDir()
 	said := map[string][]Key{}
 	total := 0
-	for round := range *gcKills {
+	kills := gcKills * *faults
+	for round := range kills {
 		news := collectAndKill(t, dir, round, time.Duration(10+random.IntN(120))*time.Millisecond)
 		for w, keys := range news {
 			said[w] = append(said[w], keys...)
@@ -139,7 +139,7 @@ func TestKilledWhileCollecting(t *testing.T) {
 			t.FailNow()
 		}
 	}
-	t.Logf("killed %d times, %d results", *gcKills, total)
+	t.Logf("killed %d times, %d results", kills, total)
 	if total == 0 {
 		t.Error("nothing was committed in any round")
 	}

@@ -33,9 +33,9 @@ func repairForever(dir string) error {
 	}
 }
 
-// TestKilledWhileRepairing kills repairs at random moments, and damages more between
+// TestFaultKilledWhileRepairing kills repairs at random moments, and damages more between
 // them: the next one goes on, and in the end all that was sound is there.
-func TestKilledWhileRepairing(t *testing.T) {
+func TestFaultKilledWhileRepairing(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -59,7 +59,7 @@ func TestKilledWhileRepairing(t *testing.T) {
 		})
 	}
 	closeStore(t, s)
-	for round := range 30 {
+	for round := range 6 * *faults {
 		if path := s.blobPath(bad[round].Digest, false); round < len(bad) {
 			flip(t, path, 5, round%2 == 0)
 		}
