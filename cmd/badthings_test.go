@@ -92,8 +92,8 @@ func TestBadThings(t *testing.T) {
 		{"garbage as a value log of Badger's", "meta/000009.vlog", file, ""},
 		{"garbage as Badger's keys", "meta/KEYREGISTRY", file, ""},
 		{"an empty file as Badger's keys", "meta/KEYREGISTRY", empty, ""},
-		{"garbage as a table", "meta/000001.sst", file, ""},
-		{"an empty table", "meta/000001.sst", empty, ""},
+		{"garbage as a table", "meta/000001.sst", file, "plumb fsck --repair"},
+		{"an empty table", "meta/000001.sst", empty, "plumb fsck --repair"},
 		{"no table", "meta/000001.sst", nothing, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -248,7 +248,7 @@ func TestDebianWithoutMirror(t *testing.T) {
 // nothing half is to be seen, and when there is room the same command succeeds.
 func TestDebianOntoAFullDisk(t *testing.T) {
 	s := newSite(t)
-	random := make([]byte, 24<<20)
+	random := make([]byte, 44<<20)
 	if _, err := rand.Read(random); err != nil {
 		t.Fatal(err)
 	}
@@ -258,7 +258,7 @@ func TestDebianOntoAFullDisk(t *testing.T) {
 	for i, test := range []struct{ name, packages string }{{"downloading", `"hello", "big"`}, {"unpacking", `"hello", "zeros"`}} {
 		t.Run(test.name, func(t *testing.T) {
 			s.t = t
-			disk := tmpfs(t, filepath.Join(s.root, fmt.Sprint("disk", i)), "24m")
+			disk := tmpfs(t, filepath.Join(s.root, fmt.Sprint("disk", i)), "40m")
 			small := &site{t: t, exe: s.exe, root: s.root, env: s.env, image: s.image, store: filepath.Join(disk, "store")}
 			t.Cleanup(small.leave)
 			dir := small.minimal(fmt.Sprint("p", i), m, test.packages, "")

@@ -67,11 +67,11 @@ stage "waits" {
 	s.want(0, dir, "run")
 	dir = s.project("q", `
 stage "fills" {
-  command = "dd of=big bs=1048576 count=170; sleep 1; echo begun; sleep 1; rm big; echo other > out"
+  command = "dd of=big bs=1048576 count=170; sleep 6; rm big; echo other > out"
   outputs = { out = "out" }
 }
 stage "waits" {
-  command = "sleep 0.5; echo other > out2"
+  command = "sleep 3; echo other > out2"
   outputs = { out = "out2" }
 }
 stage "behind" {

@@ -25,8 +25,8 @@ import (
 func TestFaultClients(t *testing.T) {
 	const clients, projects, params = 16, 3, 40
 	random := chance(t)
-	until := time.Now().Add(time.Duration(*faults) * 3600 * time.Millisecond)
 	s := newSite(t)
+	until := time.Now().Add(time.Duration(*faults) * 3600 * time.Millisecond)
 	var dirs []string
 	for n := range projects {
 		dirs = append(dirs, s.project(fmt.Sprint("p", n), `
