@@ -1,0 +1,161 @@
+package table
+
+import (
+	"context"
+	"errors"
+)
+
+var errNoKey = errors.New("a null is no key")
+
+// pairByKey pairs rows by the first column that could be a key and is one: it has a
+// value in every row, and no value twice, in both tables. It gives its place among the
+// common columns, -1 when there is none.
+func (c *comparison) pairByKey(ctx context.Context, p *pairing) (int, error) {
+	candidates, err := c.candidates(ctx)
+	if err != nil {
+		return -1, err
+	}
+	for _, k := range candidates[:min(len(candidates), 2)] {
+		ok, err := c.tryKey(ctx, k, p)
+		if ok || err != nil {
+			return k, err
+		}
+	}
+	return -1, nil
+}
+
+// candidates are the common columns that are keys as far as the first rows tell.
+// Doubles are none: measurements differ from each other and mean nothing by it.
+func (c *comparison) candidates(ctx context.Context) ([]int, error) {
+	var no [2][]bool
+	err := both(ctx, func(ctx context.Context, i int) error {
+		places := c.schema.places(i)
+		no[i] = make([]bool, len(places))
+		seen := make([]map[uint64]bool, len(places))
+		for k := range seen {
+			seen[k] = map[uint64]bool{}
+		}
+		head := allRows(min(c.t[i].count, max(1, min(batch, int64(1<<20/(len(places)+1))))))
+		return c.t[i].visit(ctx, head, func(_ int64, cells [][]byte) error {
+			for k, place := range places {
+				cell := cells[place]
+				if no[i][k] {
+					continue
+				}
+				h := cellHash(cell)
+				no[i][k] = cell == nil || seen[k][h]
+				if !no[i][k] {
+					kind, _ := c.t[i].classify(place, cell)
+					no[i][k] = kind != kindInteger && kind != kindText && kind != kindDate && kind != kindTimestamp
+				}
+				seen[k][h] = true
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	keys := []int{}
+	for k := range c.schema.common {
+		if !no[0][k] && !no[1][k] {
+			keys = append(keys, k)
+		}
+	}
+	return keys, nil
+}
+
+// tryKey reads a column of all of a, and of those rows of b that a has not: the
+// others are equal to rows of a, so their keys differ if a's do.
+func (c *comparison) tryKey(ctx context.Context, k int, p *pairing) (bool, error) {
+	keys := newPool(c.o)
+	defer keys.close()
+	some := [2]*rowset{allRows(c.t[0].count), &c.al.free[1]}
+	for i, t := range c.t {
+		place := c.schema.common[k][i]
+		err := t.read(ctx, some[i], func(row int64, r rowReader, raw []byte) error {
+			cell := r.cell(raw, place)
+			if cell == nil {
+				return errNoKey
+			}
+			return keys.add(i, print{c.seeds.of(cell), row})
+		})
+		if err == errNoKey {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	return keys.join(&c.al.free[0], p)
+}
+
+// join pairs the rows of free with those of b that have their keys, unless a key is
+// there twice or belongs to a row of a that is not free.
+func (p *pool) join(free *rowset, to *pairing) (bool, error) {
+	unique := true
+	err := p.each(func(a, b []print) bool {
+		at, mine := newPrintTable(a), newPrintTable(b)
+		for _, x := range a {
+			unique = unique && at.insert(x)
+		}
+		for _, x := range b {
+			row, ok := at.row(x.fingerprint)
+			unique = unique && mine.insert(x) && (!ok || free.has(row))
+		}
+		return unique
+	})
+	if !unique || err != nil {
+		return false, err
+	}
+	return true, p.each(func(a, b []print) bool {
+		at := newPrintTable(b)
+		for _, x := range b {
+			at.insert(x)
+		}
+		for _, x := range a {
+			if row, ok := at.row(x.fingerprint); ok {
+				to.add(x.row, row)
+			}
+		}
+		return true
+	})
+}
+
+// printTable finds rows by fingerprints: open addressing, half full at most.
+type printTable []print
+
+func newPrintTable(of []print) printTable {
+	n := 2
+	for n < 2*len(of) {
+		n *= 2
+	}
+	t := make(printTable, n)
+	for i := range t {
+		t[i].row = -1
+	}
+	return t
+}
+
+func (t printTable) slot(f fingerprint) int {
+	i := int(f[1]) & (len(t) - 1)
+	for t[i].row >= 0 && t[i].fingerprint != f {
+		i = (i + 1) & (len(t) - 1)
+	}
+	return i
+}
+
+// insert says whether the fingerprint is new.
+func (t printTable) insert(x print) bool {
+	i := t.slot(x.fingerprint)
+	if t[i].row >= 0 {
+		return false
+	}
+	t[i] = x
+	return true
+}
+
+func (t printTable) row(f fingerprint) (int64, bool) {
+	row := t[t.slot(f)].row
+	return row, row >= 0
+}
