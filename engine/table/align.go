@@ -30,11 +30,11 @@ func align(ctx context.Context, tables [2]prints, o Options) (*alignment, error)
 	group, ctx := errgroup.WithContext(ctx)
 	var feeds [2]*feed
 	for i, rows := range tables {
-		out := make(chan []print, 4)
-		feeds[i] = &feed{in: out}
+		f := &feed{in: make(chan []print, 4), used: make(chan []print, 4)}
+		feeds[i] = f
 		group.Go(func() error {
-			defer close(out)
-			return produce(ctx, rows, out)
+			defer close(f.in)
+			return f.produce(ctx, rows)
 		})
 	}
 	group.Go(func() error { return al.walk(ctx, feeds[0], feeds[1], p) })
@@ -50,10 +50,19 @@ func align(ctx context.Context, tables [2]prints, o Options) (*alignment, error)
 	return al, err
 }
 
-func produce(ctx context.Context, rows prints, out chan<- []print) error {
+// feed is a table's rows as far as they were read.
+type feed struct {
+	in     chan []print
+	used   chan []print // batches to be filled again
+	batch  []print      // the one that window lies in, nil if none
+	window []print
+	done   bool
+}
+
+func (f *feed) produce(ctx context.Context, rows prints) error {
 	send := func(b []print) error {
 		select {
-		case out <- b:
+		case f.in <- b:
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
@@ -65,21 +74,21 @@ func produce(ctx context.Context, rows prints, out chan<- []print) error {
 		if len(b) < batch {
 			return nil
 		}
-		full := b
-		b = make([]print, 0, batch)
-		return send(full)
+		if err := send(b); err != nil {
+			return err
+		}
+		select {
+		case b = <-f.used:
+			b = b[:0]
+		default:
+			b = make([]print, 0, batch)
+		}
+		return nil
 	})
 	if err != nil || len(b) == 0 {
 		return err
 	}
 	return send(b)
-}
-
-// feed is a table's rows as far as they were read.
-type feed struct {
-	in     <-chan []print
-	window []print
-	done   bool
 }
 
 // need reads until there are n rows in the window, or no more.
@@ -88,16 +97,25 @@ func (f *feed) need(ctx context.Context, n int) error {
 		select {
 		case b, ok := <-f.in:
 			f.done = !ok
-			if len(f.window) == 0 {
-				f.window = b
-			} else {
+			if len(f.window) > 0 {
 				f.window = append(f.window, b...)
+				f.reuse(b)
+				continue
 			}
+			f.reuse(f.batch)
+			f.batch, f.window = b, b[:len(b):len(b)]
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 	return nil
+}
+
+func (f *feed) reuse(b []print) {
+	select {
+	case f.used <- b:
+	default:
+	}
 }
 
 func (al *alignment) walk(ctx context.Context, a, b *feed, p *pool) error {

@@ -126,14 +126,15 @@ func (c *comparison) alignRows(ctx context.Context) error {
 	}
 	if c.comparable() {
 		c.al = raw
-		if raw.free[0].count == 0 || raw.free[1].count == 0 {
-			return nil
-		}
 	} else {
 		c.al = &alignment{}
 		for i, t := range c.t {
 			c.al.free[i] = *allRows(t.count)
 		}
+	}
+	err = both(ctx, func(ctx context.Context, i int) error { return c.t[i].keep(ctx, &c.al.free[i], c.o.Memory/8) })
+	if err != nil {
+		return err
 	}
 	cells, err := align(ctx, [2]prints{
 		c.t[0].project(c.seeds, &c.al.free[0], c.schema.places(0)),

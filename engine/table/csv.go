@@ -112,6 +112,8 @@ func (s *csvSource) classify(_ int, cell []byte) (kind, float64) {
 	return parse(cell)
 }
 
+func (s *csvSource) splitter() splitter { return &csvReader{s: s} }
+
 func (s *csvSource) describe(z *Size) {
 	z.Delimiter, z.Header = string(s.delim), s.header
 }

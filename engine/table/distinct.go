@@ -5,7 +5,7 @@ import (
 	"math/bits"
 )
 
-// distinct counts different hashes: exactly up to a limit, and beyond it by
+// distinct counts different hashes, whose bits have to be as good as random: exactly up to a limit, and beyond it by
 // HyperLogLog, whose standard error is 1.04/√registers.
 type distinct struct {
 	limit     int
@@ -61,7 +61,6 @@ func (d *distinct) grow() {
 }
 
 func (d *distinct) register(h uint64) {
-	h = mix(h)
 	i := h >> (64 - d.precision)
 	rank := uint8(bits.LeadingZeros64(h<<d.precision|1<<(d.precision-1))) + 1
 	d.registers[i] = max(d.registers[i], rank)

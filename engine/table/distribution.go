@@ -16,7 +16,7 @@ func (c *comparison) distributions(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l := limitsOf(len(differ) + len(c.schema.added) + len(c.schema.removed))
+	l := limitsOf(len(differ)+len(c.schema.added)+len(c.schema.removed), max(c.t[0].count, c.t[1].count))
 	w := work{limits: l, columns: make([]int, 0, len(differ))}
 	for _, k := range differ {
 		w.columns = append(w.columns, c.schema.common[k][0])

@@ -29,9 +29,11 @@ func openJSONLines(c *content) (*jsonSource, error) {
 	return s, nil
 }
 
-func (s *jsonSource) columns() []Column { return s.names }
-func (s *jsonSource) close()            {}
-func (s *jsonSource) describe(*Size)    {}
+func (s *jsonSource) columns() []Column  { return s.names }
+func (s *jsonSource) close()             {}
+func (s *jsonSource) splitter() splitter { return &jsonReader{s: s} }
+
+func (s *jsonSource) describe(*Size) {}
 
 func (s *jsonSource) classify(_ int, cell []byte) (kind, float64) {
 	switch cell[0] {

@@ -9,19 +9,30 @@ var errNoKey = errors.New("a null is no key")
 
 // pairByKey pairs rows by the first column that could be a key and is one: it has a
 // value in every row, and no value twice, in both tables. It gives its place among the
-// common columns, -1 when there is none.
-func (c *comparison) pairByKey(ctx context.Context, p *pairing) (int, error) {
+// common columns, -1 when there is none, and the pairs.
+//
+// Only the rows that differ are read at first. Where their places tell the same pairs,
+// as they do when cells were changed here and there and rows came and went between,
+// nothing depends on whether the others' keys differ too, and a is not read for it.
+func (c *comparison) pairByKey(ctx context.Context, byPlace *pairing) (int, *pairing, error) {
 	candidates, err := c.candidates(ctx)
 	if err != nil {
-		return -1, err
+		return -1, nil, err
 	}
 	for _, k := range candidates[:min(len(candidates), 2)] {
-		ok, err := c.tryKey(ctx, k, p)
+		byKey := c.newPairing()
+		ok, err := c.readKeys(ctx, k, &c.al.free[0], func(keys *pool) (bool, error) { return keys.join(byKey) })
+		if err != nil {
+			return -1, nil, err
+		}
+		if ok && !byKey.like(byPlace) {
+			ok, err = c.readKeys(ctx, k, allRows(c.t[0].count), func(keys *pool) (bool, error) { return keys.unique(&c.al.free[0]) })
+		}
 		if ok || err != nil {
-			return k, err
+			return k, byKey, err
 		}
 	}
-	return -1, nil
+	return -1, nil, nil
 }
 
 // candidates are the common columns that are keys as far as the first rows tell.
@@ -65,15 +76,14 @@ func (c *comparison) candidates(ctx context.Context) ([]int, error) {
 	return keys, nil
 }
 
-// tryKey reads a column of all of a, and of those rows of b that a has not: the
-// others are equal to rows of a, so their keys differ if a's do.
-func (c *comparison) tryKey(ctx context.Context, k int, p *pairing) (bool, error) {
+// readKeys reads a column of some rows of a, and of those rows of b that a has not:
+// the others are equal to rows of a, so their keys differ if a's do.
+func (c *comparison) readKeys(ctx context.Context, k int, ofA *rowset, then func(*pool) (bool, error)) (bool, error) {
 	keys := newPool(c.o)
 	defer keys.close()
-	some := [2]*rowset{allRows(c.t[0].count), &c.al.free[1]}
-	for i, t := range c.t {
+	for i, some := range [2]*rowset{ofA, &c.al.free[1]} {
 		place := c.schema.common[k][i]
-		err := t.read(ctx, some[i], func(row int64, r rowReader, raw []byte) error {
+		err := c.t[i].read(ctx, some, func(row int64, r splitter, raw []byte) error {
 			cell := r.cell(raw, place)
 			if cell == nil {
 				return errNoKey
@@ -87,12 +97,12 @@ func (c *comparison) tryKey(ctx context.Context, k int, p *pairing) (bool, error
 			return false, err
 		}
 	}
-	return keys.join(&c.al.free[0], p)
+	return then(keys)
 }
 
-// join pairs the rows of free with those of b that have their keys, unless a key is
-// there twice or belongs to a row of a that is not free.
-func (p *pool) join(free *rowset, to *pairing) (bool, error) {
+// unique says whether no key of a or b is there twice, nor is one of b that of a row of a
+// that is not free.
+func (p *pool) unique(free *rowset) (bool, error) {
 	unique := true
 	err := p.each(func(a, b []print) bool {
 		at, mine := newPrintTable(a), newPrintTable(b)
@@ -105,21 +115,26 @@ func (p *pool) join(free *rowset, to *pairing) (bool, error) {
 		}
 		return unique
 	})
-	if !unique || err != nil {
-		return false, err
-	}
-	return true, p.each(func(a, b []print) bool {
-		at := newPrintTable(b)
-		for _, x := range b {
-			at.insert(x)
-		}
+	return unique, err
+}
+
+// join pairs rows of one key, unless a key is there twice.
+func (p *pool) join(to *pairing) (bool, error) {
+	unique := true
+	err := p.each(func(a, b []print) bool {
+		at, mine := newPrintTable(a), newPrintTable(b)
 		for _, x := range a {
-			if row, ok := at.row(x.fingerprint); ok {
-				to.add(x.row, row)
+			unique = unique && at.insert(x)
+		}
+		for _, x := range b {
+			unique = unique && mine.insert(x)
+			if row, ok := at.row(x.fingerprint); unique && ok {
+				to.add(row, x.row)
 			}
 		}
-		return true
+		return unique
 	})
+	return unique, err
 }
 
 // printTable finds rows by fingerprints: open addressing, half full at most.

@@ -6,10 +6,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
-	"unsafe"
 )
 
 // kind is the type of one cell of a file that declares none.
@@ -81,62 +79,149 @@ func parseNumber(b []byte) (kind, float64) {
 	if b[0] == '-' || b[0] == '+' {
 		digits = b[1:]
 	}
-	var n int64
-	i := 0
-	for ; i < len(digits) && i < 18 && digits[i]-'0' < 10; i++ {
-		n = n*10 + int64(digits[i]-'0')
+	n, i := leading(digits, 18)
+	sign := 1.0
+	if b[0] == '-' {
+		sign = -1
 	}
-	if i == len(digits) && i > 0 {
-		if b[0] == '-' {
-			n = -n
-		}
-		return kindInteger, float64(n)
-	}
-	if i == 4 && len(digits) == len(b) && len(b) >= 10 && b[4] == '-' {
+	switch {
+	case i == len(digits) && i > 0:
+		return kindInteger, sign * float64(n)
+	case i == 4 && len(digits) == len(b) && len(b) >= 10 && b[4] == '-':
 		return parseTime(b)
-	}
-	if len(digits) > 0 && (digits[0] == 'I' || digits[0] == 'i') { // infinity with a sign
-		k, v := parse(digits)
-		if k == kindDouble && b[0] == '-' {
-			v = -v
+	case i > 0 && i < len(digits) && digits[i] == '.':
+		// Both fit exactly into a double, so the quotient is rounded once.
+		fraction, k := leading(digits[i+1:], 15)
+		if n < 1e15 && i+k <= 15 && i+1+k == len(digits) {
+			return kindDouble, sign * float64(n*int64(tens[k])+fraction) / tens[k]
 		}
-		return k, v
+	case len(digits) > 0 && (digits[0] == 'I' || digits[0] == 'i'): // infinity with a sign
+		kind, v := parse(digits)
+		return kind, sign * v
 	}
-	if bytes.IndexByte(b, '_') >= 0 || bytes.IndexByte(b, 'x') >= 0 || bytes.IndexByte(b, 'X') >= 0 {
+	return parseAnyNumber(b, digits)
+}
+
+var tens = [...]float64{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15}
+
+// leading reads the digits that b begins with, so many at most.
+func leading(b []byte, most int) (n int64, digits int) {
+	for digits < len(b) && digits < most && b[digits]-'0' < 10 {
+		n = n*10 + int64(b[digits]-'0')
+		digits++
+	}
+	return n, digits
+}
+
+func parseAnyNumber(b, digits []byte) (kind, float64) {
+	if bytes.ContainsAny(b, "_xXpP") {
 		return kindText, 0 // numbers in Go, and nowhere else
 	}
-	// The string lasts as long as the call, and b does not change before.
-	v, err := strconv.ParseFloat(unsafe.String(&b[0], len(b)), 64)
+	v, err := strconv.ParseFloat(string(b), 64)
 	if err != nil && !math.IsInf(v, 0) {
 		return kindText, 0
 	}
-	for _, c := range digits {
-		if c < '0' || c > '9' {
-			return kindDouble, v
-		}
+	if _, i := leading(digits, len(digits)); i == len(digits) {
+		return kindInteger, v // of more than 18 digits
 	}
-	return kindInteger, v // of more than 18 digits
+	return kindDouble, v
 }
 
+// parseTime reads what begins with four digits and a dash: a date, with a time of day
+// or without.
 func parseTime(b []byte) (kind, float64) {
-	s := string(b)
-	if len(s) == 10 {
-		t, err := time.Parse(time.DateOnly, s)
-		if err != nil {
-			return kindText, 0
-		}
-		return kindDate, float64(t.Unix())
-	}
-	s = s[:10] + "T" + s[11:]
-	if b[10] != ' ' && b[10] != 'T' {
+	y, _ := leading(b, 4)
+	m, i := leading(b[5:], 2)
+	d, j := leading(b[8:], 2)
+	if i != 2 || j != 2 || b[7] != '-' || m < 1 || m > 12 || d < 1 || d > daysIn(y, m) {
 		return kindText, 0
 	}
-	for _, layout := range []string{"2006-01-02T15:04:05", "2006-01-02T15:04:05Z07:00", "2006-01-02T15:04:05Z07", "2006-01-02T15:04"} {
-		if t, err := time.Parse(layout, s); err == nil {
-			return kindTimestamp, float64(t.Unix()) + float64(t.Nanosecond())/1e9
-		}
+	seconds := float64(daysBefore(y, m, d)) * 86400
+	if len(b) == 10 {
+		return kindDate, seconds
 	}
-	return kindText, 0
+	if len(b) < 16 || b[10] != ' ' && b[10] != 'T' {
+		return kindText, 0
+	}
+	clock, rest, ok := parseClock(b[11:])
+	zone, zoned := parseZone(rest)
+	if !ok || !zoned {
+		return kindText, 0
+	}
+	return kindTimestamp, seconds + clock - zone
+}
+
+func daysIn(year, month int64) int64 {
+	switch month {
+	case 2:
+		if year%4 == 0 && (year%100 != 0 || year%400 == 0) {
+			return 29
+		}
+		return 28
+	case 4, 6, 9, 11:
+		return 30
+	}
+	return 31
+}
+
+// daysBefore is how many days a date is after 1970-01-01. The year is made to begin in
+// March, so that the leap day is its last.
+func daysBefore(year, month, day int64) int64 {
+	if month <= 2 {
+		year--
+		month += 12
+	}
+	return 365*year + year/4 - year/100 + year/400 + (153*(month-3)+2)/5 + day - 719469
+}
+
+// parseClock reads hours and minutes, with seconds and their fraction or without.
+func parseClock(b []byte) (seconds float64, rest []byte, ok bool) {
+	h, i := leading(b, 2)
+	if i != 2 || h > 23 || len(b) < 5 || b[2] != ':' {
+		return 0, nil, false
+	}
+	m, i := leading(b[3:], 2)
+	if i != 2 || m > 59 {
+		return 0, nil, false
+	}
+	seconds, b = float64(h*3600+m*60), b[5:]
+	if len(b) == 0 || b[0] != ':' {
+		return seconds, b, true
+	}
+	s, i := leading(b[1:], 2)
+	if i != 2 || s > 60 {
+		return 0, nil, false
+	}
+	seconds, b = seconds+float64(s), b[3:]
+	if len(b) > 1 && b[0] == '.' {
+		fraction, k := leading(b[1:], 9)
+		if k == 0 {
+			return 0, nil, false
+		}
+		seconds, b = seconds+float64(fraction)/tens[k], b[1+k:]
+	}
+	return seconds, b, true
+}
+
+// parseZone reads nothing, Z, +hh, +hhmm or +hh:mm.
+func parseZone(b []byte) (seconds float64, ok bool) {
+	if len(b) == 0 || string(b) == "Z" {
+		return 0, true
+	}
+	h, i := leading(b[1:], 2)
+	if b[0] != '+' && b[0] != '-' || i != 2 {
+		return 0, false
+	}
+	rest := bytes.TrimPrefix(b[3:], []byte(":"))
+	m, i := leading(rest, 2)
+	if i != len(rest) || i == 1 {
+		return 0, false
+	}
+	seconds = float64(h*3600 + m*60)
+	if b[0] == '-' {
+		seconds = -seconds
+	}
+	return seconds, true
 }
 
 // shown is the longest text that a Diff quotes from a table.

@@ -1,6 +1,7 @@
 package table
 
 import (
+	"cmp"
 	"context"
 	"slices"
 )
@@ -11,13 +12,19 @@ type pairing struct {
 	changed int64
 	pairs   [][2]int64 // those of a's first rows, in order
 	rest    [2]rowset  // rows without a partner
+	sum     uint64     // stands for all pairs
+}
+
+func (c *comparison) newPairing() *pairing {
+	return &pairing{first: c.o.First, rest: [2]rowset{c.al.free[0].clone(), c.al.free[1].clone()}}
 }
 
 func (p *pairing) add(rowA, rowB int64) {
 	p.rest[0].remove(rowA)
 	p.rest[1].remove(rowB)
 	p.changed++
-	at, _ := slices.BinarySearchFunc(p.pairs, rowA, func(pair [2]int64, row int64) int { return int(pair[0] - row) })
+	p.sum += mix(mix(uint64(rowA)) ^ uint64(rowB))
+	at, _ := slices.BinarySearchFunc(p.pairs, rowA, func(pair [2]int64, row int64) int { return cmp.Compare(pair[0], row) })
 	if at >= p.first {
 		return
 	}
@@ -25,20 +32,26 @@ func (p *pairing) add(rowA, rowB int64) {
 	p.pairs = p.pairs[:min(len(p.pairs), p.first)]
 }
 
-// pair tells rows that changed from those that came and went: by a key first, then by
-// their place among the rows that did not change.
+// like says whether two pairings are one.
+func (p *pairing) like(o *pairing) bool { return p.changed == o.changed && p.sum == o.sum }
+
+// pair tells rows that changed from those that came and went: by a key if there is
+// one, and the others by their place among the rows that did not change.
 func (c *comparison) pair(ctx context.Context) error {
-	p := &pairing{first: c.o.First, rest: [2]rowset{c.al.free[0].clone(), c.al.free[1].clone()}}
-	key := -1
-	if p.rest[0].count > 0 && p.rest[1].count > 0 {
-		var err error
-		if key, err = c.pairByKey(ctx, p); err != nil {
-			return err
-		}
-	}
+	p, key := c.newPairing(), -1
 	if p.rest[0].count > 0 && p.rest[1].count > 0 {
 		if err := c.pairByPlace(ctx, p); err != nil {
 			return err
+		}
+		k, byKey, err := c.pairByKey(ctx, p)
+		if err != nil {
+			return err
+		}
+		if key = k; k >= 0 && !byKey.like(p) {
+			if err := c.pairByPlace(ctx, byKey); err != nil {
+				return err
+			}
+			p = byKey
 		}
 	}
 	rows := &c.diff.Rows

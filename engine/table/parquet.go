@@ -138,8 +138,10 @@ func (s *parquetSource) explain(ctx context.Context, err error) error {
 	return s.c.wrong(0, "%s", strings.ReplaceAll(e.Error(), s.path, s.c.name))
 }
 
-func (s *parquetSource) columns() []Column { return s.names }
-func (s *parquetSource) describe(*Size)    {}
+func (s *parquetSource) columns() []Column  { return s.names }
+func (s *parquetSource) splitter() splitter { return &parquetReader{s: s} }
+
+func (s *parquetSource) describe(*Size) {}
 
 func (s *parquetSource) classify(column int, cell []byte) (kind, float64) {
 	return s.forms[column](cell)

@@ -1,8 +1,10 @@
 package table
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"io"
@@ -14,6 +16,7 @@ type side struct {
 	c     *content
 	marks []mark // where to read from, some rows apart
 	count int64  // rows
+	kept  *kept  // rows that are asked for often, nil if there are none or too many
 }
 
 // seeds makes fingerprints.
@@ -61,14 +64,17 @@ func (t *side) scan(s seeds) prints {
 // The cells last as long as the call.
 func (t *side) visit(ctx context.Context, some *rowset, each func(row int64, cells [][]byte) error) error {
 	var cells [][]byte
-	return t.read(ctx, some, func(row int64, r rowReader, raw []byte) error {
+	return t.read(ctx, some, func(row int64, r splitter, raw []byte) error {
 		cells = r.cells(raw, cells)
 		return each(row, cells)
 	})
 }
 
 // read reads some rows, in order, and passes by the marks between which there are none.
-func (t *side) read(ctx context.Context, some *rowset, each func(row int64, r rowReader, raw []byte) error) error {
+func (t *side) read(ctx context.Context, some *rowset, each func(row int64, r splitter, raw []byte) error) error {
+	if t.kept.has(some) {
+		return t.kept.read(some, t.splitter(), each)
+	}
 	var r rowReader
 	defer func() {
 		if r != nil {
@@ -128,4 +134,56 @@ func appendCell(b, cell []byte) []byte {
 		return append(b, 0)
 	}
 	return append(binary.AppendUvarint(b, uint64(len(cell))+1), cell...)
+}
+
+// kept is rows in memory. Rows that differ are looked at several times, and where there
+// is one in every few thousand each time would read the whole table.
+type kept struct {
+	rows  map[int64][]byte
+	bytes int64
+}
+
+// keep reads rows to be kept, unless they take more memory than that.
+func (t *side) keep(ctx context.Context, some *rowset, most int64) error {
+	const overhead = 64 // of a row
+	k := &kept{rows: map[int64][]byte{}}
+	if some.count*overhead > most {
+		return nil
+	}
+	err := t.read(ctx, some, func(row int64, _ splitter, raw []byte) error {
+		if k.bytes += int64(len(raw)) + overhead; k.bytes > most {
+			return errTooMany
+		}
+		k.rows[row] = bytes.Clone(raw)
+		return nil
+	})
+	if err == errTooMany {
+		return nil
+	}
+	t.kept = k
+	return err
+}
+
+var errTooMany = errors.New("too many rows to keep")
+
+// has says whether all of some rows are kept.
+func (k *kept) has(some *rowset) bool {
+	if k == nil || some.count > int64(len(k.rows)) {
+		return false
+	}
+	for row := some.next(0); row >= 0; row = some.next(row + 1) {
+		if _, ok := k.rows[row]; !ok {
+			return false
+		}
+	}
+	return true
+}
+
+func (k *kept) read(some *rowset, s splitter, each func(row int64, r splitter, raw []byte) error) error {
+	for row := some.next(0); row >= 0; row = some.next(row + 1) {
+		if err := each(row, s, k.rows[row]); err != nil {
+			return err
+		}
+	}
+	return nil
 }

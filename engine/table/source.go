@@ -12,6 +12,7 @@ type source interface {
 	// columns of the table; those of JSON Lines are known when all rows have been checked.
 	columns() []Column
 	rows(ctx context.Context, from mark) (rowReader, error)
+	splitter() splitter
 	// classify tells the kind of a cell that is no null, and its value if it is a number
 	// or a time.
 	classify(column int, cell []byte) (kind, float64)
@@ -27,17 +28,22 @@ type mark struct {
 	line   int64 // likewise: how many lines come before
 }
 
+// splitter splits rows that were checked. One goroutine may use it at a time.
+type splitter interface {
+	// cells are those of a row, nil being a null. What it gives may lie in
+	// raw, and lasts as long.
+	cells(raw []byte, into [][]byte) [][]byte
+	// cell is one of them.
+	cell(raw []byte, column int) []byte
+}
+
 type rowReader interface {
+	splitter
 	// next is the next row as the file has it, to be read until the next call; io.EOF
 	// after the last.
 	next() ([]byte, error)
 	// check says what is wrong with the row that next gave.
 	check(raw []byte) error
-	// cells splits a row that was checked, nil being a null. What it gives may lie in
-	// raw, and lasts as long.
-	cells(raw []byte, into [][]byte) [][]byte
-	// cell is one of them.
-	cell(raw []byte, column int) []byte
 	// mark is where the next row begins.
 	mark() mark
 	close()

@@ -30,12 +30,17 @@ type limits struct {
 	precision int
 }
 
-func limitsOf(columns int) limits {
+// limitsOf counts fewer distinct values exactly where a column has very many: most
+// look-ups in a large set wait for memory, ten of them for every row.
+func limitsOf(columns int, rows int64) limits {
 	l := limits{sample: min(1<<16, 1<<21/max(1, columns)), precision: 14}
 	if columns > 256 {
 		l.precision = 11
 	}
 	l.distinct = l.sample / 2
+	if rows > 1<<18 {
+		l.distinct = min(l.distinct, 1<<11)
+	}
 	return l
 }
 
@@ -49,31 +54,45 @@ func (s *summary) add(cell []byte, t source, column int, sampled bool) {
 		s.nulls++
 		return
 	}
-	h := cellHash(cell)
+	// Most cells begin with a byte between, and need no call.
+	if len(cell) == 0 || len(s.first) == 0 || len(s.last) == 0 || cell[0] <= s.first[0] || cell[0] >= s.last[0] {
+		s.bound(cell)
+	}
+	kind, v := t.classify(column, cell)
+	s.kinds[kind]++
+	var h uint64
+	switch number := kind >= kindInteger && kind <= kindTimestamp; {
+	case !number:
+		h = cellHash(cell)
+	case math.IsNaN(v) || math.IsInf(v, 0):
+		h = cellHash(cell)
+		s.notFinite++
+	default:
+		s.finite++
+		s.plus(v)
+		s.extend(v, cell)
+		if sampled {
+			s.numbers = append(s.numbers, v)
+		}
+		if h = mix(math.Float64bits(v)); len(cell) > exactDigits {
+			h = cellHash(cell)
+		}
+	}
 	s.distinct.add(h)
 	if sampled {
 		s.hashes = append(s.hashes, h)
 	}
+}
+
+// exactDigits is how many characters of a number a double tells apart.
+const exactDigits = 15
+
+func (s *summary) bound(cell []byte) {
 	if s.first == nil || bytes.Compare(cell, s.first) < 0 {
-		s.first = keep(s.first, cell)
+		s.first = append(make([]byte, 0, len(cell)), cell...)
 	}
 	if s.last == nil || bytes.Compare(cell, s.last) > 0 {
-		s.last = keep(s.last, cell)
-	}
-	kind, v := t.classify(column, cell)
-	s.kinds[kind]++
-	if kind < kindInteger || kind > kindTimestamp {
-		return
-	}
-	if math.IsNaN(v) || math.IsInf(v, 0) {
-		s.notFinite++
-		return
-	}
-	s.finite++
-	s.plus(v)
-	s.extend(v, cell)
-	if sampled {
-		s.numbers = append(s.numbers, v)
+		s.last = append(make([]byte, 0, len(cell)), cell...)
 	}
 }
 
@@ -89,10 +108,10 @@ func (s *summary) plus(v float64) {
 }
 
 func (s *summary) extend(v float64, text []byte) {
-	if v < s.least || v == s.least && lessInteger(text, s.leastText) {
+	if v < s.least || v == s.least && len(text) > exactDigits && lessInteger(text, s.leastText) {
 		s.least, s.leastText = v, keep(s.leastText, text)
 	}
-	if v > s.most || v == s.most && lessInteger(s.mostText, text) {
+	if v > s.most || v == s.most && len(text) > exactDigits && lessInteger(s.mostText, text) {
 		s.most, s.mostText = v, keep(s.mostText, text)
 	}
 }
@@ -101,9 +120,6 @@ func keep(old, b []byte) []byte { return append(old[:0], b...) }
 
 // lessInteger orders integers that are one as doubles, having more than 15 digits.
 func lessInteger(a, b []byte) bool {
-	if len(a) < 16 && len(b) < 16 {
-		return false
-	}
 	negative := func(x []byte) bool { return len(x) > 0 && x[0] == '-' }
 	for _, x := range [][]byte{a, b} {
 		for i, c := range x {
