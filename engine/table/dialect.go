@@ -130,13 +130,13 @@ func uniform(head []byte, delim byte, all bool) int {
 }
 
 // looksLikeHeader says whether the first of some rows names the columns. It does when
-// all its cells are texts and told apart; the first may be empty, as where pandas
-// writes an index, and so do numbers that count the columns from 0 or 1.
+// all its cells are texts, the first of several may be empty as where pandas writes an
+// index, and they are told apart or are not what stands below them. Numbers that
+// count three columns or more from 0 are names as well.
 func looksLikeHeader(sample [][][]byte) bool {
 	names := sample[0]
 	seen := make(map[string]bool, len(names))
-	texts, counts := true, len(names) > 1
-	shift := 0
+	texts, apart, shift := true, true, 0
 	for i, name := range names {
 		if len(name) == 0 {
 			if i > 0 || len(names) == 1 {
@@ -145,16 +145,40 @@ func looksLikeHeader(sample [][][]byte) bool {
 			shift = 1
 			continue
 		}
-		if seen[string(name)] {
-			return false
-		}
+		apart = apart && !seen[string(name)]
 		seen[string(name)] = true
 		kind, _ := parse(name)
 		texts = texts && kind == kindText
-		n, err := strconv.Atoi(string(name))
-		counts = counts && err == nil && (n == i-shift || shift == 0 && n == i+1)
 	}
-	return texts || counts
+	if texts {
+		return apart || unlikeBelow(sample)
+	}
+	for i, name := range names[shift:] {
+		if string(name) != strconv.Itoa(i) {
+			return false
+		}
+	}
+	return len(names)-shift > 2
+}
+
+// unlikeBelow says whether there is a column of which only the first cell is text.
+func unlikeBelow(sample [][][]byte) bool {
+	for i := range sample[0] {
+		values, texts := 0, 0
+		for _, row := range sample[1:] {
+			if len(row[i]) == 0 {
+				continue
+			}
+			values++
+			if kind, _ := parse(row[i]); kind == kindText {
+				texts++
+			}
+		}
+		if values > 0 && texts == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func cloneCells(cells [][]byte) [][]byte {

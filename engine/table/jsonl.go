@@ -38,7 +38,7 @@ func (s *jsonSource) describe(*Size) {}
 func (s *jsonSource) classify(_ int, cell []byte) (kind, float64) {
 	switch cell[0] {
 	case '"':
-		return kindText, 0
+		return kindString, 0
 	case '{':
 		return kindObject, 0
 	case '[':

@@ -35,8 +35,11 @@ func (c *comparison) pairByKey(ctx context.Context, byPlace *pairing) (int, *pai
 	return -1, nil, nil
 }
 
+// keyKinds are what keys are made of. Doubles are none: measurements differ from each
+// other and mean nothing by it.
+var keyKinds = [kinds]bool{kindInteger: true, kindText: true, kindString: true, kindDate: true, kindTimestamp: true}
+
 // candidates are the common columns that are keys as far as the first rows tell.
-// Doubles are none: measurements differ from each other and mean nothing by it.
 func (c *comparison) candidates(ctx context.Context) ([]int, error) {
 	var no [2][]bool
 	err := both(ctx, func(ctx context.Context, i int) error {
@@ -57,7 +60,7 @@ func (c *comparison) candidates(ctx context.Context) ([]int, error) {
 				no[i][k] = cell == nil || seen[k][h]
 				if !no[i][k] {
 					kind, _ := c.t[i].classify(place, cell)
-					no[i][k] = kind != kindInteger && kind != kindText && kind != kindDate && kind != kindTimestamp
+					no[i][k] = !keyKinds[kind]
 				}
 				seen[k][h] = true
 			}

@@ -20,12 +20,13 @@ const (
 	kindDate
 	kindTimestamp
 	kindText
+	kindString // of JSON, where a number may stand beside it
 	kindObject
 	kindList
 	kinds // how many there are
 )
 
-var kindNames = [kinds]string{"boolean", "integer", "double", "date", "timestamp", "text", "object", "list"}
+var kindNames = [kinds]string{"boolean", "integer", "double", "date", "timestamp", "text", "text", "object", "list"}
 
 // typeOf is the narrowest type of all values, given how many there are of each kind.
 func typeOf(count [kinds]int64) string {
@@ -48,7 +49,7 @@ func typeOf(count [kinds]int64) string {
 			return kindNames[k]
 		}
 	}
-	if count[kindObject]+count[kindList] > 0 {
+	if count[kindString]+count[kindObject]+count[kindList] > 0 {
 		return "json"
 	}
 	return kindNames[kindText]
