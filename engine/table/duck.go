@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"unsafe"
 
@@ -18,35 +19,47 @@ import (
 type duck struct {
 	db   duckdb.Database
 	conn duckdb.Connection
+	temp string
 }
 
 func openDuck(path string, o Options) (*duck, error) {
+	// DuckDB may read what lies in its temporary directory, so that is a new one.
+	temp, err := os.MkdirTemp(o.Temp, "duckdb-*")
+	if err != nil {
+		return nil, fmt.Errorf("open DuckDB: %w", err)
+	}
+	d := &duck{temp: temp}
+	if err := d.open(path, o); err != nil {
+		d.close()
+		return nil, fmt.Errorf("open DuckDB: %w", err)
+	}
+	return d, nil
+}
+
+func (d *duck) open(path string, o Options) error {
 	var config duckdb.Config
 	if duckdb.CreateConfig(&config) == duckdb.StateError {
-		return nil, errors.New("open DuckDB: no configuration")
+		return errors.New("no configuration")
 	}
 	defer duckdb.DestroyConfig(&config)
 	for _, set := range [][2]string{
 		{"threads", "1"}, // rows come in order, and each file has a thread anyway
 		{"memory_limit", fmt.Sprintf("%dB", o.Memory/2)},
-		{"temp_directory", o.Temp},
+		{"temp_directory", d.temp},
 		{"autoinstall_known_extensions", "false"},
 		{"autoload_known_extensions", "false"},
 		{"allow_community_extensions", "false"},
 	} {
 		if duckdb.SetConfig(config, set[0], set[1]) == duckdb.StateError {
-			return nil, fmt.Errorf("open DuckDB: setting %q is refused", set[0])
+			return fmt.Errorf("setting %q is refused", set[0])
 		}
 	}
-	d := &duck{}
 	var message string
 	if duckdb.OpenExt(":memory:", &d.db, config, &message) == duckdb.StateError {
-		duckdb.Close(&d.db)
-		return nil, fmt.Errorf("open DuckDB: %s", firstLine(message))
+		return errors.New(firstLine(message))
 	}
 	if duckdb.Connect(d.db, &d.conn) == duckdb.StateError {
-		d.close()
-		return nil, errors.New("open DuckDB: no connection")
+		return errors.New("no connection")
 	}
 	// These can be set only now. The order matters: each closes a door behind it.
 	for _, set := range []string{
@@ -56,16 +69,18 @@ func openDuck(path string, o Options) (*duck, error) {
 		"SET lock_configuration = true",
 	} {
 		if err := d.exec(set); err != nil {
-			d.close()
-			return nil, fmt.Errorf("open DuckDB: %w", err)
+			return err
 		}
 	}
-	return d, nil
+	return nil
 }
 
+// close leaves nothing behind but a temporary directory that cannot be removed, which
+// its owner will find.
 func (d *duck) close() {
 	duckdb.Disconnect(&d.conn)
 	duckdb.Close(&d.db)
+	os.RemoveAll(d.temp)
 }
 
 func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
@@ -140,7 +155,11 @@ func (q *query) next() (bool, error) {
 	}
 	duckdb.DestroyDataChunk(&q.chunk)
 	if duckdb.StreamFetchChunk(q.result, &q.chunk) == duckdb.StateError {
-		return false, &duckError{duckdb.ResultErrorType(&q.result), duckdb.ResultError(&q.result)}
+		q.size = 0
+		if message := duckdb.ResultError(&q.result); message != "" {
+			return false, &duckError{duckdb.ResultErrorType(&q.result), message}
+		}
+		return false, nil // some kinds of result end so
 	}
 	q.row, q.size = 0, int(duckdb.DataChunkGetSize(q.chunk))
 	for i := range q.columns {

@@ -15,6 +15,9 @@ var errNoKey = errors.New("a null is no key")
 // as they do when cells were changed here and there and rows came and went between,
 // nothing depends on whether the others' keys differ too, and a is not read for it.
 func (c *comparison) pairByKey(ctx context.Context, byPlace *pairing) (int, *pairing, error) {
+	if len(c.schema.common) < 2 {
+		return -1, nil, nil // a value that changed would be another key
+	}
 	candidates, err := c.candidates(ctx)
 	if err != nil {
 		return -1, nil, err

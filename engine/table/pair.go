@@ -40,7 +40,7 @@ func (p *pairing) like(o *pairing) bool { return p.changed == o.changed && p.sum
 func (c *comparison) pair(ctx context.Context) error {
 	p, key := c.newPairing(), -1
 	if p.rest[0].count > 0 && p.rest[1].count > 0 {
-		if err := c.pairByPlace(ctx, p); err != nil {
+		if err := c.pairByPlace(ctx, p, c.alike(-1)); err != nil {
 			return err
 		}
 		k, byKey, err := c.pairByKey(ctx, p)
@@ -48,7 +48,7 @@ func (c *comparison) pair(ctx context.Context) error {
 			return err
 		}
 		if key = k; k >= 0 && !byKey.like(p) {
-			if err := c.pairByPlace(ctx, byKey); err != nil {
+			if err := c.pairByPlace(ctx, byKey, c.alike(k)); err != nil {
 				return err
 			}
 			p = byKey

@@ -17,8 +17,20 @@ type placed struct {
 // its place a row is looked for.
 const together, near = 64, 8
 
-// pairByPlace pairs rows between the same rows that did not change, in order.
-func (c *comparison) pairByPlace(ctx context.Context, p *pairing) error {
+// alike is how many cells two rows have to have in common to be one row that changed:
+// half of them but one. With less, one row went and another came. Where there is a key
+// by which they were not paired, it is all others, and two at least.
+func (c *comparison) alike(key int) int {
+	columns := len(c.schema.common)
+	if key >= 0 {
+		return max(columns-1, 2)
+	}
+	return columns / 2
+}
+
+// pairByPlace pairs rows between the same rows that did not change, in order, which
+// have so many cells in common.
+func (c *comparison) pairByPlace(ctx context.Context, p *pairing, least int) error {
 	rest := [2]rowset{p.rest[0].clone(), p.rest[1].clone()}
 	group, ctx := errgroup.WithContext(ctx)
 	var from [2]chan placed
@@ -47,7 +59,7 @@ func (c *comparison) pairByPlace(ctx context.Context, p *pairing) error {
 		a, b := &gaps{in: from[0]}, &gaps{in: from[1]}
 		for a.peek() && b.peek() {
 			gap := min(a.head.gap, b.head.gap)
-			pairGap(a.take(gap), b.take(gap), p)
+			p.gap(a.take(gap), b.take(gap), least)
 		}
 		for a.peek() || b.peek() { // or who sends would wait
 			a.take(-1)
@@ -83,8 +95,9 @@ func (g *gaps) take(gap int64) []placed {
 	return rows
 }
 
-func pairGap(a, b []placed, p *pairing) {
-	if len(a) == len(b) && allAlike(a, b) {
+// gap pairs the rows of one gap.
+func (p *pairing) gap(a, b []placed, least int) {
+	if len(a) == len(b) && allAlike(a, b, least) {
 		for i := range a {
 			p.add(a[i].row, b[i].row)
 		}
@@ -92,9 +105,9 @@ func pairGap(a, b []placed, p *pairing) {
 	}
 	from := 0
 	for i := range a {
-		best, most := -1, -1
+		best, most := -1, least-1
 		for j := from; j < min(len(b), from+near); j++ {
-			if equal, ok := alike(a[i].cells, b[j].cells); ok && equal > most {
+			if equal := common(a[i].cells, b[j].cells); equal > most {
 				best, most = j, equal
 			}
 		}
@@ -105,23 +118,22 @@ func pairGap(a, b []placed, p *pairing) {
 	}
 }
 
-func allAlike(a, b []placed) bool {
+func allAlike(a, b []placed, least int) bool {
 	for i := range a {
-		if _, ok := alike(a[i].cells, b[i].cells); !ok {
+		if common(a[i].cells, b[i].cells) < least {
 			return false
 		}
 	}
 	return true
 }
 
-// alike says how many cells are equal, and whether that is half of them but one: with
-// less, one row went and another came.
-func alike(a, b [][]byte) (int, bool) {
+// common is how many cells are equal.
+func common(a, b [][]byte) int {
 	equal := 0
 	for k := range a {
 		if equalCells(a[k], b[k]) {
 			equal++
 		}
 	}
-	return equal, 2*equal >= len(a)-1
+	return equal
 }
