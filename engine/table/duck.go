@@ -1,5 +1,6 @@
 package table
 
+// #cgo LDFLAGS: -Wl,--wrap=dlopen
 import "C" // for dl.c
 
 import (
