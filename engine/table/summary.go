@@ -2,6 +2,7 @@ package table
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math"
 )
 
@@ -17,6 +18,7 @@ type summary struct {
 	least, most         float64 // of numbers and times, with their texts
 	leastText, mostText []byte
 	first, last         []byte // of all texts, in the order of bytes
+	low, high           uint64 // what these begin with, see prefix
 
 	distinct distinct
 	numbers  []float64 // a sample: numbers and times
@@ -54,8 +56,7 @@ func (s *summary) add(cell []byte, t source, column int, sampled bool) {
 		s.nulls++
 		return
 	}
-	// Most cells begin with a byte between, and need no call.
-	if len(cell) == 0 || len(s.first) == 0 || len(s.last) == 0 || cell[0] <= s.first[0] || cell[0] >= s.last[0] {
+	if p := prefix(cell); p <= s.low || p >= s.high {
 		s.bound(cell)
 	}
 	kind, v := t.classify(column, cell)
@@ -87,12 +88,25 @@ func (s *summary) add(cell []byte, t source, column int, sampled bool) {
 // exactDigits is how many characters of a number a double tells apart.
 const exactDigits = 15
 
+// prefix is what a text begins with, as a number: texts whose prefixes differ are in
+// their order, and most need no other comparison.
+func prefix(b []byte) uint64 {
+	if len(b) >= 8 {
+		return binary.BigEndian.Uint64(b)
+	}
+	var p uint64
+	for _, c := range b {
+		p = p<<8 | uint64(c)
+	}
+	return p << (8 * (8 - len(b)))
+}
+
 func (s *summary) bound(cell []byte) {
 	if s.first == nil || bytes.Compare(cell, s.first) < 0 {
-		s.first = append(make([]byte, 0, len(cell)), cell...)
+		s.first, s.low = append(make([]byte, 0, len(cell)), cell...), prefix(cell)
 	}
 	if s.last == nil || bytes.Compare(cell, s.last) > 0 {
-		s.last = append(make([]byte, 0, len(cell)), cell...)
+		s.last, s.high = append(make([]byte, 0, len(cell)), cell...), prefix(cell)
 	}
 }
 
@@ -155,11 +169,9 @@ func (s *summary) merge(o *summary) {
 		s.extend(o.least, o.leastText)
 		s.extend(o.most, o.mostText)
 	}
-	if o.first != nil && (s.first == nil || bytes.Compare(o.first, s.first) < 0) {
-		s.first = o.first
-	}
-	if o.last != nil && (s.last == nil || bytes.Compare(o.last, s.last) > 0) {
-		s.last = o.last
+	if o.first != nil {
+		s.bound(o.first)
+		s.bound(o.last)
 	}
 	s.distinct.merge(&o.distinct)
 	s.numbers = append(s.numbers, o.numbers...)
