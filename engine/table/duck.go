@@ -133,7 +133,7 @@ func (d *duck) start(ctx context.Context, sql string) (*query, error) {
 	}
 	q.release = context.AfterFunc(ctx, func() { duckdb.Interrupt(d.conn) })
 	// Deprecated since no successor was ever named: what is not deprecated takes the whole result first.
-	if duckdb.ExecutePreparedStreaming(q.statement, &q.result) == duckdb.StateError { //lint:ignore SA1019 see above
+	if duckdb.ExecutePreparedStreaming(q.statement, &q.result) == duckdb.StateError {
 		err := &duckError{duckdb.ResultErrorType(&q.result), duckdb.ResultError(&q.result)}
 		q.close()
 		return nil, err

@@ -133,7 +133,7 @@ func (c *content) text() ([]byte, error) {
 
 // sameBytes compares two files of one size.
 func sameBytes(a, b *content) (bool, error) {
-	bufA, bufB := make([]byte, 256<<10), make([]byte, 256<<10)
+	bufA, bufB := make([]byte, min(256<<10, a.size)), make([]byte, min(256<<10, a.size))
 	for at := int64(0); at < a.size; {
 		n := min(int64(len(bufA)), a.size-at)
 		if _, err := a.ReadAt(bufA[:n], at); err != nil && err != io.EOF {

@@ -73,7 +73,7 @@ type lines struct {
 }
 
 func newLines(c *content, from mark) *lines {
-	return &lines{c: c, buf: make([]byte, 256<<10), base: from.offset, line: from.line}
+	return &lines{c: c, buf: make([]byte, min(256<<10, c.size+1)), base: from.offset, line: from.line}
 }
 
 func (l *lines) offset() int64 { return l.base + int64(l.pos) }
