@@ -11,6 +11,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -97,10 +99,13 @@ func cost(t *testing.T, do func()) (wall, cpu time.Duration) {
 // in turns, by the best of some tries each: -table-mb=1000 for the size that the
 // promise is about. Counting and hashing has one thread and a comparison two, so where
 // others want the machine too only processor time says something: on two free cores
-// the wall clock's ratio is half of it.
+// the wall clock's ratio is little more than half of it.
 func TestCompareIsFast(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a while")
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		t.Skip("the race detector is what takes the time")
 	}
 	dir := t.TempDir()
 	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
@@ -129,7 +134,11 @@ func TestCompareIsFast(t *testing.T) {
 	peak := peakMemory(t)
 	t.Logf("2 × %d MB: counted and hashed in %v, compared in %v (%.2f times; %.2f times the processor time), at most %d MiB resident",
 		*tableMB, wall[0].Round(time.Millisecond), wall[1].Round(time.Millisecond), inWall, inCPU, peak>>20)
-	if inWall > 3 && inCPU > 8 {
+	most := 12.0 // sorting samples takes as long for small tables as for large ones
+	if *tableMB >= 1000 {
+		most = 7
+	}
+	if inWall > 3 && inCPU > most {
 		t.Errorf("comparing takes %.2f times counting and hashing, want at most 3", inWall)
 	}
 	if peak > 512*mebibyte {

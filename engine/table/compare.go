@@ -92,7 +92,7 @@ func (c *comparison) same(ctx context.Context) error {
 	c.t[1].source, c.t[1].count = c.t[0].source, c.t[0].count
 	c.sizes()
 	c.diff.Same = true
-	c.diff.Columns.CommonTo = len(c.t[0].columns())
+	c.diff.Columns.Common = len(c.t[0].columns())
 	return nil
 }
 
@@ -174,7 +174,7 @@ func (c *comparison) sizes() {
 		return
 	}
 	a, b := c.t[0].columns(), c.t[1].columns()
-	d.Columns.CommonTo = len(s.common)
+	d.Columns.Common = len(s.common)
 	d.Columns.Moved = s.moves(a)
 	for _, r := range s.renamed {
 		d.Columns.Renamed = append(d.Columns.Renamed, Rename{Old: a[r[0]].Name, New: b[r[1]].Name})

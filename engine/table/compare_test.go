@@ -108,6 +108,7 @@ func TestOneChange(t *testing.T) {
 		{"without a key, between equal rows", "x,y\n1,1\n1,1\n1,1\n", "x,y\n1,1\n1,2\n1,1\n", "rows +0 -0 ~1 moved 0\nrow 2/2 : y: 1 > 2"},
 		{"one column", "x\na\nb\nb\nc\n", "x\na\nb\nd\nc\n", "rows +0 -0 ~1 moved 0\nrow 3/3 : x: b > d"},
 		{"columns of one name", "a,a,b\n1,2,3\n", "a,a,b\n1,2,4\n", "rows +0 -0 ~1 moved 0\nrow 1/1 1: b: 3 > 4"},
+		{"columns of one name below which are numbers", "a,a\n1,2\n", "a,a\n1,3\n", "rows +0 -0 ~1 moved 0\nrow 1/1 1: a#2: 2 > 3"},
 		{"an empty file gets rows", "", "a\n1\n", "+column a integer\nrows +1 -0 ~0 moved 0\n+row 1: 1"},
 		{"an empty file and a header", "", "a,b\n", "+column a null\n+column b null"},
 		{"numbers beyond a double", "k\n9007199254740993\n", "k\n9007199254740992\n", "rows +0 -0 ~1 moved 0\nrow 1/1 : k: 9007199254740993 > 9007199254740992"},

@@ -76,30 +76,15 @@ func (s *csvSource) setHeader(header bool) {
 	if header {
 		s.start, cells = s.after, s.first
 	}
-	s.names = named(cells)
-}
-
-// named gives columns names that are told apart.
-func named(cells [][]byte) []Column {
-	seen := make(map[string]int, len(cells))
-	columns := make([]Column, len(cells))
+	s.names = make([]Column, 0, len(cells))
+	seen := names{}
 	for i, cell := range cells {
 		name := printable(cell)
 		if name == "" {
 			name = fmt.Sprintf("column%d", i+1)
 		}
-		for base := name; ; name = fmt.Sprintf("%s#%d", base, seen[base]) {
-			seen[base]++
-			if name == base && seen[base] == 1 || name != base && seen[name] == 0 {
-				break
-			}
-		}
-		if seen[name] == 0 {
-			seen[name] = 1
-		}
-		columns[i] = Column{Name: name}
+		s.names = append(s.names, Column{Name: seen.unique(name)})
 	}
-	return columns
 }
 
 func (s *csvSource) columns() []Column { return s.names }

@@ -25,12 +25,12 @@ type Size struct {
 
 // Columns is what differs between the columns themselves.
 type Columns struct {
-	Added    []Column `json:"added"`
-	Removed  []Column `json:"removed"`
-	Renamed  []Rename `json:"renamed"`
-	Retyped  []Retype `json:"retyped"`
-	Moved    []Move   `json:"moved"`
-	CommonTo int      `json:"common"` // how many both have, renamed ones among them
+	Added   []Column `json:"added"`
+	Removed []Column `json:"removed"`
+	Renamed []Rename `json:"renamed"`
+	Retyped []Retype `json:"retyped"`
+	Moved   []Move   `json:"moved"`
+	Common  int      `json:"common"` // how many both have, renamed ones among them
 }
 
 // Column is a column that one table has. Columns without a name are called column1

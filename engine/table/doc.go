@@ -43,11 +43,14 @@
 //
 // DuckDB reads Parquet, and is opened for that only; importing the package starts
 // nothing. It is used by its C interface (duckdb-go-bindings) and not as a database/sql
-// driver: that would bring Arrow and more, and make a Go value of every cell. It reads
-// text forms as well, but measured on a CSV file of 100 MB with ten columns one thread
-// of it took 7 ns a byte to count rows and 17 to 20 to summarise columns, where all of
-// Compare may take 5; it also recovers from damage in ways of its own, while a ragged
-// row has to be an error that names its line.
+// driver: that would bring Arrow and more, and make a Go value of every cell.
+//
+// It reads text forms as well, and was measured first. Of two CSV files of 100 MB with
+// ten columns that differ in a few hundred rows, EXCEPT ALL in one direction takes it
+// 3.6 s of processor time and SUMMARIZE 2 s for each; Compare takes 0.9 s in all. The
+// promise is three times counting lines and hashing, which leaves 5 ns a byte on two
+// cores. Besides, it recovers from damage in ways of its own, where a ragged row has to
+// be an error that names its line.
 //
 // DuckDB may read the file it was given and nothing else: external access is off, the
 // configuration is locked, and in this program there is no dlopen by which it could

@@ -14,7 +14,8 @@ type jsonSource struct {
 	c     *content
 	start mark
 	names []Column
-	index map[string]int
+	index map[string]int // by the whole name
+	seen  names
 }
 
 func openJSONLines(c *content) (*jsonSource, error) {
@@ -22,7 +23,7 @@ func openJSONLines(c *content) (*jsonSource, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &jsonSource{c: c, names: []Column{}, index: map[string]int{}}
+	s := &jsonSource{c: c, names: []Column{}, index: map[string]int{}, seen: names{}}
 	if bytes.HasPrefix(head, []byte("\ufeff")) {
 		s.start.offset = 3
 	}
@@ -95,7 +96,7 @@ func (r *jsonReader) check(raw []byte) error {
 	members(raw, func(key, _ []byte) {
 		if _, ok := r.s.index[string(key)]; !ok {
 			r.s.index[string(key)] = len(r.s.names)
-			r.s.names = append(r.s.names, Column{Name: printable(key)})
+			r.s.names = append(r.s.names, Column{Name: r.s.seen.unique(printable(key))})
 		}
 	})
 	return nil

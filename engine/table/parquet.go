@@ -93,6 +93,7 @@ func (s *parquetSource) readColumns() error {
 	}
 	defer q.close()
 	s.names = []Column{}
+	seen := names{}
 	for {
 		ok, err := q.next()
 		if err != nil {
@@ -102,7 +103,7 @@ func (s *parquetSource) readColumns() error {
 			return nil
 		}
 		declared := string(q.text(1))
-		s.names = append(s.names, Column{Name: printable(q.text(0)), Type: strings.ToLower(declared)})
+		s.names = append(s.names, Column{Name: seen.unique(printable(q.text(0))), Type: strings.ToLower(declared)})
 		s.forms = append(s.forms, classifier(declared))
 	}
 }

@@ -39,6 +39,9 @@ func (t *side) scan(s seeds) prints {
 		defer r.close()
 		t.marks = []mark{r.mark()}
 		for {
+			if t.count%batch == 0 && ctx.Err() != nil {
+				return ctx.Err()
+			}
 			if m := r.mark(); m.row > 0 && m.row%batch == 0 {
 				t.marks = append(t.marks, m)
 			}

@@ -129,3 +129,15 @@ func (l *lines) take(n int, count int64) []byte {
 	}
 	return b
 }
+
+// names makes columns told apart by their names, which are cut when they are long.
+type names map[string]bool
+
+func (n names) unique(name string) string {
+	unique := name
+	for i := 2; n[unique]; i++ {
+		unique = fmt.Sprintf("%s#%d", name, i)
+	}
+	n[unique] = true
+	return unique
+}
