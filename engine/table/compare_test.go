@@ -132,6 +132,7 @@ func TestOneChangeInJSONLines(t *testing.T) {
 		{"a nested value", strings.Replace(table, "[1, 2]", "[1, 3]", 1), "rows +0 -0 ~1 moved 0\nrow 1/1 1: in: {\"k\":[1,2]} > {\"k\":[1,3]}"},
 		{"a number for its text", strings.Replace(table, `2, "x": "b"`, `2, "x": 2`, 1), "type x text > json\nrows +0 -0 ~1 moved 0\nrow 2/2 2: x: \"b\" > 2"},
 		{"white space and escapes", "{\"id\":1,\"x\":\"\\u0061\",\"in\":{\"k\":[1,2]}}\n\n{\"x\":\"b\",\"id\":2}\n", ""},
+		{"a member renamed", strings.ReplaceAll(table, `"x"`, `"y"`), "column x = y"},
 		{"a member more", strings.Replace(table, `"in": null`, `"new": true`, 1), "+column new boolean"},
 	}
 	for _, c := range cases {

@@ -3,7 +3,6 @@ package table
 import (
 	"context"
 	"math"
-	"slices"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -49,12 +48,7 @@ func (c *comparison) distributions(ctx context.Context) error {
 	for i := range c.schema.added {
 		setType(&c.diff.Columns.Added[i], bothB[len(differ)+i], onlyB[len(differ)+i])
 	}
-	slices.SortStableFunc(c.diff.Columns.Retyped, func(x, y Retype) int { return c.order(x.Name) - c.order(y.Name) })
 	return nil
-}
-
-func (c *comparison) order(name string) int {
-	return slices.IndexFunc(c.t[0].columns(), func(x Column) bool { return x.Name == name })
 }
 
 func setType(column *Column, parts ...*summary) {

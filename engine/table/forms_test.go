@@ -212,6 +212,25 @@ func TestManyColumns(t *testing.T) {
 	}
 }
 
+func TestManyColumnsInParquet(t *testing.T) {
+	dir := t.TempDir()
+	columns := make([]string, 3000)
+	for i := range columns {
+		columns[i] = fmt.Sprintf("i + %d AS c%d", i, i)
+	}
+	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
+	writeParquet(t, a, "SELECT "+strings.Join(columns, ", ")+" FROM range(3) r(i)")
+	columns[2345] = "CASE i WHEN 1 THEN -1 ELSE 0 END AS c2345"
+	writeParquet(t, b, "SELECT "+strings.Join(columns, ", ")+" FROM range(3) r(i) WHERE i <> 2")
+	d, err := Compare(context.Background(), File{Name: "a.parquet", Path: a}, File{Name: "b.parquet", Path: b}, Options{Temp: dir, Memory: 64 * mebibyte})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.Rows.Changed != 2 || d.Rows.Removed != 1 || len(d.Shifts) != 3000 || len(d.Columns.Retyped) != 1 {
+		t.Errorf("%d rows changed, %d removed, %d columns shifted, %d retyped", d.Rows.Changed, d.Rows.Removed, len(d.Shifts), len(d.Columns.Retyped))
+	}
+}
+
 func TestCompareCanBeStopped(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

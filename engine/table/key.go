@@ -14,6 +14,7 @@ var errNoKey = errors.New("a null is no key")
 // Only the rows that differ are read at first. Where their places tell the same pairs,
 // as they do when cells were changed here and there and rows came and went between,
 // nothing depends on whether the others' keys differ too, and a is not read for it.
+// Many rows are not paired by place before, which takes longer.
 func (c *comparison) pairByKey(ctx context.Context, byPlace *pairing) (int, *pairing, error) {
 	if len(c.schema.common) < 2 {
 		return -1, nil, nil // a value that changed would be another key

@@ -35,23 +35,18 @@ func (p *pairing) add(rowA, rowB int64) {
 // like says whether two pairings are one.
 func (p *pairing) like(o *pairing) bool { return p.changed == o.changed && p.sum == o.sum }
 
+// few is how many rows may be looked at by place and by key, to save reading a column
+// of all others.
+const few = 1 << 16
+
 // pair tells rows that changed from those that came and went: by a key if there is
 // one, and the others by their place among the rows that did not change.
 func (c *comparison) pair(ctx context.Context) error {
 	p, key := c.newPairing(), -1
 	if p.rest[0].count > 0 && p.rest[1].count > 0 {
-		if err := c.pairByPlace(ctx, p, c.alike(-1)); err != nil {
+		var err error
+		if p, key, err = c.pairRows(ctx, p); err != nil {
 			return err
-		}
-		k, byKey, err := c.pairByKey(ctx, p)
-		if err != nil {
-			return err
-		}
-		if key = k; k >= 0 && !byKey.like(p) {
-			if err := c.pairByPlace(ctx, byKey, c.alike(k)); err != nil {
-				return err
-			}
-			p = byKey
 		}
 	}
 	rows := &c.diff.Rows
@@ -60,6 +55,26 @@ func (c *comparison) pair(ctx context.Context) error {
 		rows.Key = c.t[0].columns()[c.schema.common[key][0]].Name
 	}
 	return c.show(ctx, p, key)
+}
+
+func (c *comparison) pairRows(ctx context.Context, byPlace *pairing) (*pairing, int, error) {
+	placed := byPlace.rest[0].count+byPlace.rest[1].count <= few
+	if placed {
+		if err := c.pairByPlace(ctx, byPlace, c.alike(-1)); err != nil {
+			return nil, -1, err
+		}
+	}
+	key, byKey, err := c.pairByKey(ctx, byPlace)
+	if err != nil {
+		return nil, -1, err
+	}
+	switch {
+	case key >= 0 && byKey.like(byPlace) || key < 0 && placed:
+		return byPlace, key, nil
+	case key >= 0:
+		return byKey, key, c.pairByPlace(ctx, byKey, c.alike(key))
+	}
+	return byPlace, -1, c.pairByPlace(ctx, byPlace, c.alike(-1))
 }
 
 // show reads the rows that the Diff quotes.

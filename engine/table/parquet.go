@@ -154,9 +154,15 @@ func (s *parquetSource) close() {
 	}
 }
 
+// columnMemory is what a column takes in DuckDB, as measured with ten thousand.
+const columnMemory = 128 << 10
+
 // rows always begins at the first one: its reader's mark is nowhere else.
 func (s *parquetSource) rows(ctx context.Context, _ mark) (rowReader, error) {
-	d, err := openDuck(s.path, s.o)
+	// DuckDB takes some 2,000 rows at a time, which of many columns is much.
+	o := s.o
+	o.Memory = max(o.Memory, int64(len(s.names))*2*columnMemory)
+	d, err := openDuck(s.path, o)
 	if err != nil {
 		return nil, err
 	}

@@ -34,25 +34,11 @@ func (c *comparison) pairByPlace(ctx context.Context, p *pairing, least int) err
 	rest := [2]rowset{p.rest[0].clone(), p.rest[1].clone()}
 	group, ctx := errgroup.WithContext(ctx)
 	var from [2]chan placed
-	for i, t := range c.t {
-		from[i] = make(chan placed, together)
+	for i := range c.t {
+		from[i] = make(chan placed, 16*together)
 		group.Go(func() error {
 			defer close(from[i])
-			rank := ranker{s: &c.al.loose[i]}
-			places := c.schema.places(i)
-			return t.visit(ctx, &rest[i], func(row int64, cells [][]byte) error {
-				x := placed{row: row, gap: row - rank.below(row), cells: make([][]byte, len(places))}
-				for k, place := range places {
-					x.cells[k] = cells[place]
-				}
-				x.cells = cloneCells(x.cells)
-				select {
-				case from[i] <- x:
-					return nil
-				case <-ctx.Done():
-					return ctx.Err()
-				}
-			})
+			return c.place(ctx, i, &rest[i], from[i])
 		})
 	}
 	group.Go(func() error {
@@ -68,6 +54,38 @@ func (c *comparison) pairByPlace(ctx context.Context, p *pairing, least int) err
 		return nil
 	})
 	return group.Wait()
+}
+
+// place sends rows with the gaps they lie in.
+func (c *comparison) place(ctx context.Context, side int, some *rowset, to chan<- placed) error {
+	rank := ranker{s: &c.al.loose[side]}
+	places := c.schema.places(side)
+	return c.t[side].visit(ctx, some, func(row int64, cells [][]byte) error {
+		x := placed{row: row, gap: row - rank.below(row), cells: pick(cells, places)}
+		select {
+		case to <- x:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+}
+
+// pick copies some of a row's cells.
+func pick(cells [][]byte, places []int) [][]byte {
+	size := 0
+	for _, place := range places {
+		size += len(cells[place])
+	}
+	picked, text := make([][]byte, len(places)), make([]byte, 0, size)
+	for k, place := range places {
+		if cell := cells[place]; cell != nil {
+			from := len(text)
+			text = append(text, cell...)
+			picked[k] = text[from:len(text):len(text)]
+		}
+	}
+	return picked
 }
 
 // gaps takes rows from a channel by the gap.
