@@ -52,6 +52,7 @@ func (s *csvSource) readHeader() error {
 			return err
 		}
 		if r.width < 0 {
+			r.count(raw)
 			r.width = r.fields
 			s.after = r.mark()
 			s.after.row = 0
@@ -115,7 +116,7 @@ type csvReader struct {
 	*lines
 	row     int64
 	width   int // columns, -1 before the first row
-	fields  int // of the row that next gave
+	fields  int // of the row that next gave, -1 before they are counted
 	began   int64
 	scratch []byte   // of cells
 	whole   [][]byte // of cell
@@ -140,7 +141,7 @@ func (r *csvReader) next() ([]byte, error) {
 			if len(raw) == 0 && r.width != 1 {
 				continue // an empty line is no row
 			}
-			r.fields = bytes.Count(raw, []byte{r.s.delim}) + 1
+			r.fields = -1
 			r.row++
 			return raw, nil
 		}
@@ -175,11 +176,20 @@ func (r *csvReader) quoted(n int) ([]byte, error) {
 	return r.take(n, count), nil
 }
 
-func (r *csvReader) check([]byte) error {
+func (r *csvReader) check(raw []byte) error {
+	r.count(raw)
 	if r.fields != r.width {
 		return r.c.wrong(r.began, "%s, where the first row has %d", counted(r.fields, "field"), r.width)
 	}
 	return nil
+}
+
+// count knows the fields of a row without quotes only when it is asked: rows are
+// checked once and read several times.
+func (r *csvReader) count(raw []byte) {
+	if r.fields < 0 {
+		r.fields = bytes.Count(raw, []byte{r.s.delim}) + 1
+	}
 }
 
 func counted(n int, what string) string {
