@@ -29,6 +29,16 @@ import (
 // reader gives an API for verbs that change nothing. The caller calls the function
 // it returns when it is done.
 func (e *Env) reader(ctx context.Context, g global) (engine.API, func(), error) {
+	api, done, err := e.answers(ctx, g)
+	if err != nil {
+		return nil, nil, err
+	}
+	l := &lasting{API: api, env: e, g: g, done: done}
+	return l, func() { l.done() }, nil
+}
+
+// answers gives whoever answers now.
+func (e *Env) answers(ctx context.Context, g global) (engine.API, func(), error) {
 	began := time.Now() // an agent may come or go at this very moment
 	for time.Since(began) < agent.Patience {
 		c, st, err := agent.DialFor(ctx, g.store, agent.PlaceOf(g.dir))
@@ -122,7 +132,6 @@ func (e *Env) agentEnviron(env []string) []string {
 // killed: what was recorded until then is not done again. Secrets are looked up when
 // the agent says which ones the run wants.
 func (e *Env) runThroughAgent(ctx context.Context, g global, req engine.RunRequest, emit func(event.Event)) error {
-	const tries = 4
 	var err error
 	for killed := 0; ; {
 		var c *agent.Client

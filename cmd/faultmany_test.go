@@ -158,7 +158,20 @@ func TestFaultElection(t *testing.T) {
 		for _, cmd := range procs {
 			cmd.Wait() //nolint:errcheck // it was killed
 		}
+		s.unowned()
 	}
+}
+
+// unowned waits until nobody has the store: an agent's inner process ends a moment after
+// the outer one that was killed.
+func (s *site) unowned() {
+	s.t.Helper()
+	f, err := os.Open(filepath.Join(s.store, "lock"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer f.Close()
+	eventually(s.t, "nobody has the store", func() bool { return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil })
 }
 
 // startAgent starts one as a client does, and gives what it will say.

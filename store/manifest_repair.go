@@ -31,8 +31,9 @@ import (
 //   - When they are not there the table is lost, and nothing is written: that is for
 //     somebody to decide, who is told what fsck can do.
 //   - What is no set is passed over, and may have made known the tables that are there
-//     and that no set speaks of: they count as below. Such a table is there as well when
-//     Badger could not sync it; it is set aside when it cannot be read.
+//     and that no set speaks of: they count as below, when they can be read. Where all
+//     are sets, such a table is one that Badger could not write, and wrote another for:
+//     it is set aside, however whole it looks as long as the kernel has it in memory.
 //   - Without anything that is a manifest all tables that are there count, at the
 //     level where they may overlap: every entry has a version.
 
@@ -48,7 +49,7 @@ func repairManifest(dir string, log *slog.Logger) (bool, error) {
 	tables, err := tablesIn(dir)
 	aside := 0
 	if err == nil {
-		aside, err = setUnreadableAside(dir, old, tables, log)
+		aside, err = setUnlistedAside(dir, old, tables, log)
 	}
 	if err != nil {
 		return false, fmt.Errorf("mending the manifest of the records: %w", err)
@@ -66,19 +67,20 @@ func repairManifest(dir string, log *slog.Logger) (bool, error) {
 	return true, nil
 }
 
-// setUnreadableAside renames the tables that no set speaks of and that cannot be read.
-func setUnreadableAside(dir string, old []byte, tables map[uint64]bool, log *slog.Logger) (n int, err error) {
-	if len(old) < len(manifestHead) {
+// setUnlistedAside renames the tables that no set speaks of and that are of no use.
+func setUnlistedAside(dir string, old []byte, tables map[uint64]bool, log *slog.Logger) (n int, err error) {
+	if len(old) < len(manifestHead) || !slices.Equal(old[:len(manifestHead)], manifestHead) {
 		return 0, nil
 	}
-	sets, _ := parseSets(old[len(manifestHead):])
+	sets, skipped := parseSets(old[len(manifestHead):])
 	for _, c := range unspoken(sets, tables).Changes {
 		path := table.NewFilename(c.Id, dir)
-		bad, err := readTable(path, nil)
-		if err == nil && bad == 0 {
-			continue
+		if skipped > 0 {
+			if bad, err := readTable(path, nil); err == nil && bad == 0 {
+				continue
+			}
 		}
-		log.Warn("a table that is not listed cannot be read and is set aside", "table", path, "error", err)
+		log.Warn("a table that is not listed is set aside", "table", path)
 		if err := os.Rename(path, path+".damaged"); err != nil {
 			return n, err
 		}
