@@ -70,6 +70,7 @@ type gcRun struct {
 	report GCReport
 
 	keys   map[Key]bool // named by kept runs
+	asOf   uint64       // the version of the store that keys is of
 	drops  []dropping
 	kept   []kept // by age and runs, for the limits
 	marked map[Digest]bool
@@ -134,6 +135,7 @@ func (g *gcRun) decideRuns(context.Context) error {
 	kept := map[string]int{}
 	tables := map[Digest]bool{}
 	return g.s.view(func(txn *badger.Txn) error {
+		g.asOf = txn.ReadTs()
 		return g.s.eachRun(txn, RunFilter{}, func(id RunID) (bool, error) {
 			sr, err := g.s.storedRun(txn, id)
 			if err != nil && !errors.Is(err, errFrame) {
@@ -196,7 +198,8 @@ func (g *gcRun) decideRecords(ctx context.Context) error {
 				return err
 			}
 			k := Key(item.Key()[1:])
-			needed := g.keys[k] || g.s.guard.leased(k)
+			// What was recorded since is named by a run that was not looked at.
+			needed := g.keys[k] || item.Version() > g.asOf || g.s.guard.leased(k)
 			if needed && !limits {
 				return nil
 			}
