@@ -95,7 +95,7 @@ func Open(cfg Config) (*Engine, error) {
 			return nil, err
 		}
 	}
-	st, err := store.Open(cfg.Dir, store.Options{ReadOnly: cfg.ReadOnly, Logger: cfg.Logger, Now: cfg.Now, PID: cfg.PID})
+	st, err := store.Open(cfg.Dir, store.Options{ReadOnly: cfg.ReadOnly, Logger: cfg.Logger, Now: cfg.Now, PID: cfg.PID, Names: namesOf})
 	if err != nil {
 		return nil, err
 	}

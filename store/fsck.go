@@ -131,7 +131,7 @@ func (s *Store) Fsck(ctx context.Context, o FsckOptions) (*FsckReport, error) {
 		f.report.OK = true
 		return &f.report, nil
 	}
-	for _, phase := range []func(context.Context) error{f.tables, f.contents, f.smalls, f.values, f.apply, f.placed, f.caches} {
+	for _, phase := range []func(context.Context) error{f.tables, f.contents, f.smalls, f.values, f.apply, f.links, f.placed, f.caches} {
 		if err := phase(ctx); err != nil {
 			return nil, fmt.Errorf("looking over the store: %w", err)
 		}

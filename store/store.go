@@ -59,11 +59,14 @@ import (
 	"github.com/dgraph-io/badger/v4"
 )
 
-// Options says how a store is opened. Logger and Now may be nil.
+// Options says how a store is opened. Logger and Now may be nil. Names says what an
+// action names by digest, since the store does not know the form of actions; without it
+// results are found by what they made alone, and no links are checked.
 type Options struct {
 	ReadOnly bool
 	Logger   *slog.Logger
 	Now      func() time.Time
+	Names    func(action []byte) Named
 	PID      int // as others see the owner, when that is not what os.Getpid says
 }
 
@@ -84,6 +87,8 @@ type Store struct {
 	log  *slog.Logger
 	pack *packer
 	pid  int
+
+	names func(action []byte) Named // nil when nobody said
 
 	mu   sync.RWMutex // guards what Writable and Close exchange
 	lock *os.File     // nil when there is no store on disk
@@ -123,7 +128,7 @@ func Open(dir string, o Options) (*Store, error) {
 }
 
 func newStore(dir string, o Options) *Store {
-	s := &Store{dir: dir, now: o.Now, log: o.Logger, pack: newPacker(), pid: o.PID}
+	s := &Store{dir: dir, now: o.Now, log: o.Logger, pack: newPacker(), pid: o.PID, names: o.Names}
 	if s.now == nil {
 		s.now = time.Now
 	}

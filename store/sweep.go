@@ -310,7 +310,7 @@ func (s *Store) Maintain(ctx context.Context) error {
 	if !s.isWritable() {
 		return fmt.Errorf("maintaining the store: %w", ErrReadOnly)
 	}
-	if err := s.flushTouched(); err != nil {
+	if err := errors.Join(s.flushTouched(), s.Relink(ctx)); err != nil {
 		return err
 	}
 	s.mu.RLock()
