@@ -123,7 +123,7 @@ func (r *run) record(status string) (*store.Run, error) {
 		}
 	}
 	rec := r.runRecord(status, stages)
-	rec.Origin = r.origin()
+	rec.Origin, rec.Places = r.origin(), r.recordPlaces(status == "succeeded")
 	if err := r.e.putRun(rec); err != nil {
 		return nil, errors.Join(err, r.journal.keep())
 	}

@@ -34,6 +34,7 @@ type session struct {
 	batch    *store.Batch // what a run reads of the project for the first time; nil for a plan
 	read     []hcl.File   // the pipeline
 	files    []store.RunFile
+	places   []store.Place // of what images are made of
 }
 
 // open loads the pipeline, selects stages, pins what comes from outside and makes the

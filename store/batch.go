@@ -225,7 +225,8 @@ func (r *Record) refs() []Artifact {
 	return append(refs, r.Inputs...)
 }
 
-// refs lists what a run itself refers to: logs, and the files that it was read from.
+// refs lists what a run itself refers to: logs, the files that it was
+// read from, and what it read of the project.
 func (r *Run) refs() []Artifact {
 	var refs []Artifact
 	for i := range r.Stages {
@@ -236,7 +237,7 @@ func (r *Run) refs() []Artifact {
 			refs = append(refs, r.Files[i].Artifact())
 		}
 	}
-	return refs
+	return append(refs, placeRefs(r.Places)...)
 }
 
 func logsOf(attempts []Attempt) []Artifact {
@@ -312,6 +313,11 @@ func (b *Batch) encodeRun(r *Run) (_ []byte, err error) {
 	}
 	if len(r.Files) > 0 {
 		if sr.Files, err = b.addFrame(encodeFiles(r.Files)); err != nil {
+			return nil, err
+		}
+	}
+	if len(r.Places) > 0 {
+		if sr.Places, err = b.addFrame(encodePlaces(r.Places)); err != nil {
 			return nil, err
 		}
 	}

@@ -277,8 +277,9 @@ func decodeFiles(b []byte) ([]RunFile, error) {
 // storedRun is a run with the blobs of its table and of the list of its files.
 type storedRun struct {
 	Run
-	Table Digest `json:"table,omitzero"`
-	Files Digest `json:"files,omitzero"`
+	Table  Digest `json:"table,omitzero"`
+	Files  Digest `json:"files,omitzero"`
+	Places Digest `json:"places,omitzero"`
 }
 
 func decodeJSON[T any](b []byte) (*T, error) {

@@ -24,7 +24,11 @@ func (f *fsck) run(txn *badger.Txn, item *badger.Item) error {
 		return err
 	}
 	lost, err := f.runFiles(txn, &run, sr.Files)
-	if err != nil || !changed && !lost || !f.o.Repair {
+	if err != nil {
+		return err
+	}
+	gone, err := f.runPlaces(txn, &run, sr.Places)
+	if err != nil || !changed && !lost && !gone || !f.o.Repair {
 		return err
 	}
 	f.edits = append(f.edits, edit{key: item.KeyCopy(nil), version: item.Version(), run: &run})
@@ -80,6 +84,18 @@ func (f *fsck) runFiles(txn *badger.Txn, run *Run, list Digest) (changed bool, e
 		}
 	}
 	return changed, nil
+}
+
+// runPlaces reads what a run read of the project into it. Whether that is there the
+// records of its stages say, which name it too.
+func (f *fsck) runPlaces(txn *badger.Txn, run *Run, list Digest) (changed bool, err error) {
+	if run.Places, err = f.s.places(txn, list); err == nil {
+		return false, nil
+	}
+	return true, f.found(Finding{
+		Kind: FoundLostFile, Object: "run " + string(run.ID), Detail: err.Error(),
+		Effect: "the run cannot be restored; its results stay", Remedy: "the run is kept without the list of what it read",
+	}, func() error { return nil })
 }
 
 // runIndex looks whether a run is found by its project.

@@ -121,7 +121,7 @@ type StageResult struct {
 	Metrics  map[string]float64 `json:"metrics,omitempty"`
 }
 
-// Run is one execution of a plan. Stages and Files are kept apart, by content, so
+// Run is one execution of a plan. Stages, Files and Places are kept apart, by content, so
 // that many runs with nothing to do share one table; see Store.PutRun.
 type Run struct {
 	ID         RunID         `json:"id"`
@@ -140,6 +140,7 @@ type Run struct {
 	Origin     *Origin       `json:"origin,omitempty"` // nil while it runs, and in records older than the field
 	Stages     []StageResult `json:"-"`
 	Files      []RunFile     `json:"-"`
+	Places     []Place       `json:"-"` // none while it runs
 }
 
 // RunFile is a file that said what a run was to do, as it was read. Its content is a

@@ -62,6 +62,9 @@ func (s *Store) Run(id RunID) (*Run, error) {
 		if run.Stages, err = s.table(txn, sr.Table); err == nil {
 			run.Files, err = s.files(txn, sr.Files)
 		}
+		if err == nil {
+			run.Places, err = s.places(txn, sr.Places)
+		}
 		return err
 	})
 	if err == nil && run == nil {
@@ -95,6 +98,14 @@ func (s *Store) files(txn *badger.Txn, d Digest) ([]RunFile, error) {
 		return nil, fmt.Errorf("the list of its files: %w", err)
 	}
 	return files, nil
+}
+
+func (s *Store) places(txn *badger.Txn, d Digest) ([]Place, error) {
+	places, err := listIn(s, txn, d, decodePlaces)
+	if err != nil {
+		return nil, fmt.Errorf("the list of what it read: %w", err)
+	}
+	return places, nil
 }
 
 // listIn reads a list that is kept as a blob of its own; none has the zero digest.

@@ -130,6 +130,12 @@ func (g *gcRun) runRefs(txn *badger.Txn, _, payload []byte) ([]Artifact, error) 
 			g.s.log.Warn("gc: the list of a run's files is damaged", "run", string(sr.ID), "error", err)
 		}
 	}
+	if !sr.Places.IsZero() && g.first(sr.Places) {
+		refs = append(refs, Artifact{Kind: KindFile, Digest: sr.Places})
+		if run.Places, err = g.s.places(txn, sr.Places); err != nil {
+			g.s.log.Warn("gc: the list of what a run read is damaged", "run", string(sr.ID), "error", err)
+		}
+	}
 	return append(refs, run.refs()...), nil
 }
 
