@@ -17,6 +17,7 @@ import (
 // that cannot be cloned is a read-only hard link to its blob instead of a copy.
 type MaterialiseOptions struct {
 	ReadOnlyLinks bool
+	Wrote         func(bytes int64) // told after each file, from one goroutine at a time; may be nil
 }
 
 // Materialise makes a file or directory at dest that belongs to the caller, in
@@ -110,6 +111,9 @@ func (m *materialiser) file(dst string, a store.Artifact) error {
 	mode := fs.FileMode(0o666)
 	if a.Exec {
 		mode = 0o777
+	}
+	if m.o.Wrote != nil {
+		defer m.o.Wrote(a.Size)
 	}
 	if a.Size <= store.SmallBlob {
 		data, err := m.st.ReadBlob(a.Digest, store.SmallBlob)
