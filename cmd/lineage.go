@@ -74,8 +74,10 @@ func readLineageOptions(c *cli.Context, env *Env) (lineageOptions, error) {
 		o.output = absolute(env.Dir, to)
 	}
 	if o.req.Name != "" {
-		if at := absolute(env.Dir, o.req.Name); isThere(at) {
-			o.req.File = at
+		for _, base := range []string{g.dir, env.Dir} { // the one at hand counts
+			if at := absolute(base, o.req.Name); isThere(at) {
+				o.req.File = at
+			}
 		}
 	}
 	return o, nil
