@@ -116,6 +116,7 @@ type LineageUse struct {
 	Name   string       `json:"name,omitempty"` // of an output
 	Path   string       `json:"path"`           // in the workspace
 	Digest store.Digest `json:"digest"`
+	By     store.Key    `json:"by,omitzero"` // of an input: the action of the document that made it
 }
 
 // Lineage answers with as much of the graph as was asked for.

@@ -47,7 +47,32 @@ func newWalk(ctx context.Context, e *Engine, req LineageRequest) *walk {
 	return w
 }
 
-func (w *walk) done() *LineageDoc { return w.doc }
+// done names what made the inputs of actions that were not gone up from, where it is
+// known. A stage may hand on what it read: that does not make it the maker of its input.
+func (w *walk) done() *LineageDoc {
+	for i := range w.doc.Actions {
+		a := &w.doc.Actions[i]
+		for n := range a.Inputs {
+			in := &a.Inputs[n]
+			if !in.By.IsZero() {
+				if _, told := w.actions[in.By]; !told { // beyond a bound
+					in.By = store.Key{}
+				}
+				continue
+			}
+			if foundBy(w.runs[a.Run], *in) != nil {
+				continue
+			}
+			for _, k := range w.doc.Artifacts[w.artifact(in.Digest)].MadeBy {
+				if k != a.Key && !w.doc.Actions[w.actions[k]].Created.After(a.Created) {
+					in.By = k
+					break
+				}
+			}
+		}
+	}
+	return w.doc
+}
 
 // notARun keeps what is of use when the name turns out to be nothing else either.
 func notARun(name string, e *Error) error {
@@ -180,16 +205,17 @@ func (w *walk) up(queue []step) error {
 		if err != nil || i < 0 {
 			return err
 		}
-		for _, in := range w.doc.Actions[i].Inputs {
+		for n, in := range w.doc.Actions[i].Inputs {
 			if w.req.Depth > 0 && s.depth >= w.req.Depth {
 				break
 			}
-			made, also, err := w.producer(in.Digest, s.rec)
+			made, also, err := w.producer(in, s.rec)
 			if err != nil {
 				return err
 			}
 			w.doc.Artifacts[w.artifact(in.Digest)].Also = also
 			if made != nil {
+				w.doc.Actions[i].Inputs[n].By = made.Key
 				queue = append(queue, step{made, s.depth + 1})
 			}
 		}
@@ -197,11 +223,23 @@ func (w *walk) up(queue []step) error {
 	return nil
 }
 
-// producer chooses the action that made what another one read; nil when none did.
-func (w *walk) producer(d store.Digest, reader *store.Record) (*store.Record, int, error) {
-	recs, _, err := w.e.store.Linked(w.ctx, store.LinkMade, d, manyMade)
+// producer chooses the action that made what another one read; nil when none did. What
+// the other's run found in its project is made by a stage only when a stage's run put it
+// into one, or the stage is another project's: that stages of the very project have the
+// same bytes does not mean that those came from there.
+func (w *walk) producer(u LineageUse, reader *store.Record) (*store.Record, int, error) {
+	recs, _, err := w.e.store.Linked(w.ctx, store.LinkMade, u.Digest, manyMade)
 	if err != nil || len(recs) == 0 {
 		return nil, 0, err
+	}
+	run, err := w.runOf(reader.Run)
+	if err != nil {
+		return nil, 0, err
+	}
+	if found := foundBy(run, u); found != nil {
+		if recs, err = w.delivered(recs, run, u); err != nil {
+			return nil, 0, err
+		}
 	}
 	choices := []func(*store.Record) bool{
 		func(r *store.Record) bool { return w.prefer[r.Key] },
@@ -217,6 +255,41 @@ func (w *walk) producer(d store.Digest, reader *store.Record) (*store.Record, in
 		}
 	}
 	return nil, 0, nil
+}
+
+// foundBy gives the place of the project, or outside, at which a run found what one of its
+// actions read; nil when a stage made it, or nobody knows.
+func foundBy(run *store.Run, u LineageUse) *store.Place {
+	if run == nil {
+		return nil
+	}
+	for i := range run.Places {
+		p := &run.Places[i]
+		if (p.Role == store.PlaceInput || p.Role == store.PlaceOutside) && p.Digest == u.Digest && (p.Path == u.Path || slices.Contains(p.As, u.Path)) {
+			return p
+		}
+	}
+	return nil
+}
+
+// delivered leaves those of records whose run exported content, or was another project's,
+// before a run found it.
+func (w *walk) delivered(recs []*store.Record, run *store.Run, u LineageUse) ([]*store.Record, error) {
+	var out []*store.Record
+	for _, r := range recs {
+		made, err := w.runOf(r.Run)
+		if err != nil {
+			return nil, err
+		}
+		if made == nil || !r.Created.Before(run.Started) {
+			continue
+		}
+		exported := slices.ContainsFunc(made.Places, func(p store.Place) bool { return p.Role == store.PlaceExport && p.Digest == u.Digest })
+		if exported || made.Project != run.Project {
+			out = append(out, r)
+		}
+	}
+	return out, nil
 }
 
 // down follows what actions made to what read it.

@@ -59,17 +59,18 @@ func (s *session) imagePlaces(ctx context.Context, st *store.Store, write bool) 
 // recordPlaces lists the places of the run, sorted and each once.
 func (r *run) recordPlaces(exported bool) []store.Place {
 	out := slices.Clone(r.s.places)
-	seen := map[string]bool{}
+	seen := map[string]int{}
 	for i := range r.s.pipeline.Stages {
 		if !r.s.selected[i] {
 			continue
 		}
 		for _, in := range r.s.planner.Looked(i) {
-			if seen[in.Path] {
+			if n, ok := seen[in.Path]; ok {
+				out[n].As = withTarget(out[n].As, in)
 				continue
 			}
-			seen[in.Path] = true
-			p := store.Place{Path: in.Path, Role: store.PlaceInput, Artifact: in.Artifact, Source: in.Source, Dropped: in.Discard}
+			seen[in.Path] = len(out)
+			p := store.Place{Path: in.Path, Role: store.PlaceInput, Artifact: in.Artifact, Source: in.Source, Dropped: in.Discard, As: withTarget(nil, in)}
 			if from := r.s.remotes[in.Path]; from != nil {
 				p.Role, p.From = store.PlaceOutside, from.source.URL+from.source.OCI
 			}
@@ -83,6 +84,15 @@ func (r *run) recordPlaces(exported bool) []store.Place {
 		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Role, b.Role), cmp.Compare(a.Source, b.Source))
 	})
 	return out
+}
+
+// withTarget adds where a stage has a path, if that is elsewhere.
+func withTarget(as []string, in plan.Looked) []string {
+	n, known := slices.BinarySearch(as, in.Target)
+	if known || in.Target == in.Path {
+		return as
+	}
+	return slices.Insert(as, n, in.Target)
 }
 
 func (r *run) exportPlaces() []store.Place {

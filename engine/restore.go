@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"plumb/engine/event"
 	"plumb/store"
 	"plumb/store/tree"
@@ -233,16 +235,60 @@ func (r *restoring) beside() (err error) {
 	if err := os.MkdirAll(parent, 0o777); err != nil {
 		return err
 	}
-	tmp, err := os.MkdirTemp(parent, ".plumb-restore-*")
+	tmp, done, err := beginRestore(parent)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
+	defer func() { err = errors.Join(err, done()) }()
 	made := filepath.Join(tmp, "new")
 	if err := r.write(made); err != nil {
 		return err
 	}
 	return os.Rename(made, r.req.To) // in place of an empty directory, or of nothing
+}
+
+const restoreTemp = ".plumb-restore-"
+
+// beginRestore makes the directory in which a restore comes to be. It is locked for as
+// long as it is in use, so that the next restore beside it can tell and remove those that
+// a killed plumb left.
+func beginRestore(parent string) (tmp string, done func() error, err error) {
+	left, err := filepath.Glob(filepath.Join(globQuoted(parent), restoreTemp+"*"))
+	if err != nil {
+		return "", nil, err
+	}
+	for _, old := range left {
+		if lock, err := lockDir(old); err == nil {
+			if err := errors.Join(os.RemoveAll(old), lock.Close()); err != nil {
+				return "", nil, err
+			}
+		}
+	}
+	if tmp, err = os.MkdirTemp(parent, restoreTemp+"*"); err != nil {
+		return "", nil, err
+	}
+	lock, err := lockDir(tmp)
+	if err != nil {
+		return "", nil, errors.Join(err, os.RemoveAll(tmp))
+	}
+	return tmp, func() error { return errors.Join(os.RemoveAll(tmp), lock.Close()) }, nil
+}
+
+// lockDir locks a directory, without waiting.
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// globQuoted makes a path match itself alone.
+func globQuoted(path string) string {
+	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(path)
 }
 
 // write makes all files below top. Directories come before what lies in them.

@@ -54,11 +54,11 @@ func (r *restoring) inPlace() (err error) {
 	if err := r.ignored(); err != nil {
 		return err
 	}
-	tmp, err := os.MkdirTemp(dir, ".plumb-restore-*")
+	tmp, done, err := beginRestore(dir)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
+	defer func() { err = errors.Join(err, done()) }()
 	made := filepath.Join(tmp, "new")
 	if err := r.write(made); err != nil {
 		return err

@@ -12,6 +12,8 @@ type Place struct {
 	Stage   string `json:"stage,omitempty"`   // that an export comes from
 	Output  string `json:"output,omitempty"`  // of that stage
 	Dropped bool   `json:"dropped,omitempty"` // keep = false: only its digest is recorded
+
+	As []string `json:"as,omitempty"` // where stages have it instead, sorted
 }
 
 // PlaceRole is what a place is to a run.
@@ -38,17 +40,24 @@ func encodePlaces(places []Place) []byte {
 		w.string(p.Stage)
 		w.string(p.Output)
 		w.bool(p.Dropped)
+		w.uint(uint64(len(p.As)))
+		for _, as := range p.As {
+			w.string(as)
+		}
 	}
 	return w.b
 }
 
 func decodePlaces(b []byte) ([]Place, error) {
 	r := &reader{b: b}
-	places := make([]Place, r.count(11))
+	places := make([]Place, r.count(12))
 	for i := range places {
 		places[i] = Place{
 			Path: r.string(), Role: PlaceRole(r.string()), Artifact: r.artifact(),
 			Source: r.string(), From: r.string(), Stage: r.string(), Output: r.string(), Dropped: r.bool(),
+		}
+		for range r.count(1) {
+			places[i].As = append(places[i].As, r.string())
 		}
 	}
 	if !r.done() {

@@ -218,11 +218,7 @@ func (t *teller) dataset(u engine.LineageUse) (d Dataset, others []identifier) {
 			others = append(others, from(p.From))
 		}
 	}
-	for _, key := range a.MadeBy {
-		maker := t.actions[key]
-		if maker == nil {
-			continue
-		}
+	if maker := t.actions[u.By]; maker != nil {
 		for _, out := range maker.Outputs {
 			if out.Digest == u.Digest {
 				return t.made(maker, out), others

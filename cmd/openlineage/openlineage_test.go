@@ -102,6 +102,9 @@ func wine() *engine.LineageDoc {
 	use := func(name, path string) engine.LineageUse {
 		return engine.LineageUse{Name: name, Path: path, Digest: digest(path)}
 	}
+	by := func(path, stage string) engine.LineageUse {
+		return engine.LineageUse{Path: path, Digest: digest(path), By: store.Key(digest(stage))}
+	}
 	place := func(role store.PlaceRole, path, from string) []engine.LineagePlace {
 		return []engine.LineagePlace{{Run: "20261124-090000-aaaa", Project: "/home/ada/wine", Place: store.Place{Path: path, Role: role, From: from}}}
 	}
@@ -122,10 +125,10 @@ func wine() *engine.LineageDoc {
 			{
 				Key: store.Key(digest("train")), Stage: "train", Run: "20261124-090000-aaaa", Pipeline: "wine", Created: at.Add(2500 * time.Millisecond), Seed: &seed,
 				Command: []string{"/bin/sh", "-eu", "-c", "python train.py"}, Params: []engine.LineageText{{Name: "lr", Value: "0.1"}},
-				Inputs: []engine.LineageUse{use("", "clean.csv")}, Outputs: []engine.LineageUse{use("model", "model.bin")},
+				Inputs: []engine.LineageUse{by("clean.csv", "clean")}, Outputs: []engine.LineageUse{use("model", "model.bin")},
 			},
-			{Key: store.Key(digest("eval")), Stage: "eval", Run: "20261124-090000-aaaa", Pipeline: "wine", Failed: true, Inputs: []engine.LineageUse{use("", "model.bin")}},
-			{Key: store.Key(digest("other")), Stage: "use", Run: "20261125-090000-aaaa", Pipeline: "shop", Created: at.AddDate(0, 0, 1), Inputs: []engine.LineageUse{use("", "model.bin")}},
+			{Key: store.Key(digest("eval")), Stage: "eval", Run: "20261124-090000-aaaa", Pipeline: "wine", Failed: true, Inputs: []engine.LineageUse{by("model.bin", "train")}},
+			{Key: store.Key(digest("other")), Stage: "use", Run: "20261125-090000-aaaa", Pipeline: "shop", Created: at.AddDate(0, 0, 1), Inputs: []engine.LineageUse{by("model.bin", "train")}},
 		},
 		Artifacts: []engine.LineageArtifact{
 			{Digest: digest("raw.csv"), Size: 12, Places: place(store.PlaceInput, "data/raw.csv", "")},

@@ -213,13 +213,7 @@ func (v *lineageView) input(u engine.LineageUse, indent string, last bool) {
 	entry, below := branch(last)
 	art := v.artifacts[u.Digest]
 	fmt.Fprintf(v.w, "%s%s%s", indent, entry, printable(u.Path))
-	var makers []store.Key
-	for _, k := range art.MadeBy {
-		if v.actions[k] != nil {
-			makers = append(makers, k)
-		}
-	}
-	if len(makers) == 0 {
+	if u.By.IsZero() {
 		fmt.Fprintf(v.w, "  %s%s\n", v.s.paint(dim, u.Digest.String()[:19]), v.origin(art, u.Path))
 		return
 	}
@@ -228,7 +222,7 @@ func (v *lineageView) input(u engine.LineageUse, indent string, last bool) {
 		also = fmt.Sprintf("  (%d other made the same)", art.Also)
 	}
 	fmt.Fprintln(v.w, v.s.paint(dim, "  "+u.Digest.String()[:19]+also))
-	v.up(makers[0], indent+below, true)
+	v.up(u.By, indent+below, true)
 }
 
 // origin says where content came from that no stage made.

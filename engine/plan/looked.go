@@ -9,6 +9,7 @@ import (
 // place among the inputs.
 type Looked struct {
 	Path    string
+	Target  string // where the stage has it
 	Source  string // of a source block
 	Discard bool   // its bytes are not kept
 	store.Artifact
@@ -37,7 +38,7 @@ func (p *Planner) Looked(i int) []Looked {
 			if !ok || v.(scanned).err != nil {
 				continue
 			}
-			out = append(out, Looked{Path: name, Source: in.Source, Discard: in.Kind == hcl.InputSource && p.discard[in.Source], Artifact: v.(scanned).Artifact})
+			out = append(out, Looked{Path: name, Target: targetOf(in, name), Source: in.Source, Discard: in.Kind == hcl.InputSource && p.discard[in.Source], Artifact: v.(scanned).Artifact})
 		}
 	}
 	return out
