@@ -310,7 +310,7 @@ func (r *restoring) write(top string) error {
 				return err
 			}
 		}
-		if err := tree.Materialise(r.ctx, r.e.store, f.Artifact, at, tree.MaterialiseOptions{Wrote: r.wrote}); err != nil {
+		if err := tree.Materialise(r.ctx, r.e.store, f.Artifact, at, tree.MaterialiseOptions{Wrote: r.wrote, Quick: true}); err != nil {
 			return lostContent(err)
 		}
 	}
