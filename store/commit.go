@@ -182,7 +182,7 @@ func (s *Store) write(b *Batch, records []entry) error {
 		if err := setAll(txn, blobs); err != nil {
 			return err
 		}
-		if err := s.link(txn, b.records); err != nil {
+		if err := s.linkRecords(txn, b.records); err != nil {
 			return err
 		}
 		if err := setAll(txn, records); err != nil {

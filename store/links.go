@@ -49,8 +49,8 @@ func linkPrefix(kind Link, d Digest) []byte {
 	return append([]byte{byte(kind)}, d[:16]...)
 }
 
-// linkKey orders the newest first.
-func linkKey(kind Link, d Digest, r *Record) []byte {
+// linkTo orders the newest first.
+func linkTo(kind Link, d Digest, r *Record) []byte {
 	b := linkPrefix(kind, d)
 	b = binary.BigEndian.AppendUint32(b, ^uint32(r.Created.Unix()))
 	return append(b, r.Key[:]...)
@@ -104,7 +104,7 @@ func (s *Store) links(r *Record) [][]byte {
 	var keys [][]byte
 	for _, kind := range []Link{LinkMade, LinkRead, LinkImage} {
 		for _, d := range s.linkedTo(r, kind) {
-			keys = append(keys, linkKey(kind, d, r))
+			keys = append(keys, linkTo(kind, d, r))
 		}
 	}
 	for i := range r.Outputs {
@@ -154,8 +154,8 @@ func setMissing(txn *badger.Txn, keys [][]byte) error {
 	return nil
 }
 
-// link writes the links of records that take the place of those in the store.
-func (s *Store) link(txn *badger.Txn, records []*Record) error {
+// linkRecords writes the links of records that take the place of those in the store.
+func (s *Store) linkRecords(txn *badger.Txn, records []*Record) error {
 	for _, r := range records {
 		now := s.links(r)
 		old, err := s.record(txn, r.Key)

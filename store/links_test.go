@@ -327,10 +327,10 @@ func TestFsckMendsLinks(t *testing.T) {
 	r := linkedRecord(t, s, 1, "out", "raw")
 	stray := &Record{Key: Key{9}, Created: s.now()}
 	if err := s.update(func(txn *badger.Txn) error {
-		if err := txn.Delete(linkKey(LinkRead, named("raw"), r)); err != nil {
+		if err := txn.Delete(linkTo(LinkRead, named("raw"), r)); err != nil {
 			return err
 		}
-		return txn.Set(linkKey(LinkMade, named("nothing"), stray), nil)
+		return txn.Set(linkTo(LinkMade, named("nothing"), stray), nil)
 	}); err != nil {
 		t.Fatal(err)
 	}
