@@ -104,7 +104,10 @@ func runRun(ctx context.Context, o runOptions, env *Env) error {
 		}
 	})
 	defer stop()
-	return tell.end(env.runThroughAgent(ctx, o.global, o.req, emit))
+	err := env.runThroughAgent(ctx, o.global, o.req, emit)
+	code := tell.end(err)
+	env.tellOpenLineage(context.WithoutCancel(ctx), o.global, tell.run())
+	return code
 }
 
 // teller shows a run, for machines or for people. The event that ends a run is the
@@ -137,6 +140,14 @@ func (t *teller) event(e event.Event) {
 		}
 	}
 	t.emit(e)
+}
+
+// run names the run that has ended, "" when none has.
+func (t *teller) run() string {
+	if t.last == nil {
+		return ""
+	}
+	return string(t.last.Run)
 }
 
 // end takes the error of the run. What the end of the run told is not said again.

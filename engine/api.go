@@ -22,6 +22,8 @@ type API interface {
 	Logs(ctx context.Context, req LogsRequest, emit func(LogLine)) error
 	Shell(ctx context.Context, req ShellRequest, streams runtime.Streams, emit func(event.Event)) (*ShellDoc, error)
 	Get(ctx context.Context, req GetRequest) (*GetDoc, error)
+	Lineage(ctx context.Context, req LineageRequest) (*LineageDoc, error)
+	Restore(ctx context.Context, req RestoreRequest, emit func(event.Event)) (*RestoreDoc, error)
 	GC(ctx context.Context, req GCRequest) (*GCDoc, error)
 	Fsck(ctx context.Context, req FsckRequest, emit func(event.Event)) (*FsckDoc, error)
 	Lock(ctx context.Context, req LockRequest, emit func(event.Event)) (*LockDoc, error)
@@ -168,7 +170,8 @@ type ShowRequest struct {
 type ShowDoc struct {
 	Schema int `json:"schema"`
 	store.Run
-	Stages []ShownStage `json:"stages"`
+	Files  []store.RunFile `json:"files"` // what the run was read from, with the digests of what is kept
+	Stages []ShownStage    `json:"stages"`
 }
 
 // ShownStage is one stage of a run. Attempts of a cached stage are those of the

@@ -12,8 +12,10 @@
 //	attempt.go   one stage: sandbox.go, watch.go, capture.go, and again by retry.go;
 //	             secrets.go says what of it nobody else may see; checkpoint.go what the next one finds,
 //	             effect.go when there must be no next one, unkept.go what of its result goes again
+//	             files.go and places.go say of what the run was made, so that it can be made again
 //	history.go   what is recorded: Runs, Show; logs.go, why.go, get.go likewise;
 //	             inspect.go looks into images
+//	lineage.go   what came of what, and what of it; restore.go brings a run's project back
 //
 // An Engine is the only user of a store and of a runtime. In production it lives in
 // the agent; tests and reading commands use it in their own process.
@@ -96,7 +98,7 @@ func Open(cfg Config) (*Engine, error) {
 			return nil, err
 		}
 	}
-	st, err := store.Open(cfg.Dir, store.Options{ReadOnly: cfg.ReadOnly, Logger: cfg.Logger, Now: cfg.Now, PID: cfg.PID, Version: cfg.Version})
+	st, err := store.Open(cfg.Dir, store.Options{ReadOnly: cfg.ReadOnly, Logger: cfg.Logger, Now: cfg.Now, PID: cfg.PID, Version: cfg.Version, Names: namesOf})
 	if err != nil {
 		return nil, openError(err)
 	}

@@ -277,6 +277,7 @@ type rig struct {
 	rt  *fakeRuntime
 	dir string
 	now time.Time
+	day time.Time // by the engine's clock, when a test sets it
 }
 
 const header = `image "x" { archive = "image" }
@@ -307,7 +308,13 @@ func (r *rig) open(dir string) {
 	})
 }
 
-func (r *rig) clock() time.Time { return time.Now() }
+// clock is the machine's until a test sets another one.
+func (r *rig) clock() time.Time {
+	if !r.day.IsZero() {
+		return r.day
+	}
+	return time.Now()
+}
 
 func (r *rig) project(src string) { r.write("plumb.hcl", header+src) }
 

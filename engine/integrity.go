@@ -42,7 +42,7 @@ func (e *Engine) Fsck(ctx context.Context, req FsckRequest, emit func(event.Even
 // where the records are damaged.
 func FsckStore(ctx context.Context, cfg Config, req FsckRequest, emit func(event.Event)) (_ *FsckDoc, err error) {
 	cfg.ReadOnly = !req.Repair
-	opts := store.Options{ReadOnly: cfg.ReadOnly, Logger: cfg.Logger, Now: cfg.Now, PID: cfg.PID}
+	opts := store.Options{ReadOnly: cfg.ReadOnly, Logger: cfg.Logger, Now: cfg.Now, PID: cfg.PID, Names: namesOf}
 	e, err := Open(cfg)
 	var mended []store.Finding
 	if damaged := err; damaged != nil && store.TellsOfDamage(damaged.Error()) {

@@ -123,6 +123,12 @@ func (e *Engine) prepareOnce(ctx context.Context, req RunRequest, tell func(even
 	if err := s.consider(req.Project.Dir); err != nil {
 		return nil, err
 	}
+	if err := s.keepFiles(ctx, e.store, req.Project); err != nil {
+		return nil, err
+	}
+	if err := s.imagePlaces(ctx, e.store, !req.ExpectCached); err != nil {
+		return nil, s.placed(req.Project.Dir, err)
+	}
 	if req.ExpectCached {
 		return s, nil
 	}

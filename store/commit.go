@@ -194,8 +194,14 @@ func (s *Store) write(b *Batch, records []entry) error {
 	if len(records) == 0 && len(b.histories) == 0 {
 		return s.writeEntries(blobs)
 	}
+	if err := s.linkAhead(b.records); err != nil {
+		return err
+	}
 	return s.update(func(txn *badger.Txn) error {
 		if err := setAll(txn, blobs); err != nil {
+			return err
+		}
+		if err := s.linkRecords(txn, b.records); err != nil {
 			return err
 		}
 		if err := setAll(txn, records); err != nil {

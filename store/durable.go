@@ -119,7 +119,7 @@ var errStuck = errors.New("the disk does not take the records")
 func (s *Store) commitTxn(txn *badger.Txn) error {
 	err := txn.Commit()
 	if err == nil {
-		err = s.names.sync(s.path("meta"))
+		err = s.listed.sync(s.path("meta"))
 	}
 	if err != nil && !errors.Is(err, badger.ErrConflict) {
 		s.broken.CompareAndSwap(nil, &err)

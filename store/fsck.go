@@ -63,6 +63,7 @@ const (
 	FoundLostInput      FindingKind = "lost_input"
 	FoundLostLog        FindingKind = "lost_log"
 	FoundLostTable      FindingKind = "lost_table"
+	FoundLostFile       FindingKind = "lost_file" // of those that said what a run was to do
 	FoundWrongIndex     FindingKind = "wrong_index"
 	FoundDamagedPlaced  FindingKind = "damaged_placed"
 	FoundDamagedCache   FindingKind = "damaged_cache"
@@ -130,7 +131,7 @@ func (s *Store) Fsck(ctx context.Context, o FsckOptions) (*FsckReport, error) {
 		f.report.OK = true
 		return &f.report, nil
 	}
-	for _, phase := range []func(context.Context) error{f.tables, f.contents, f.smalls, f.values, f.apply, f.placed, f.caches} {
+	for _, phase := range []func(context.Context) error{f.tables, f.contents, f.smalls, f.values, f.apply, f.links, f.placed, f.caches} {
 		if err := phase(ctx); err != nil {
 			return nil, fmt.Errorf("looking over the store: %w", err)
 		}

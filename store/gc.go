@@ -74,6 +74,7 @@ type gcRun struct {
 	drops  []dropping
 	kept   []kept // by age and runs, for the limits
 	marked map[Digest]bool
+	lists  map[Digest]bool // tables of stages and lists of files that were gone through
 	gone   map[string]bool // Badger keys that are dropped, or would be
 	smalls int             // blobs that were dropped from Badger
 	mu     sync.Mutex      // of the report, while files are deleted
@@ -111,7 +112,7 @@ func (s *Store) GC(ctx context.Context, p Policy) (GCReport, error) {
 	s.guard.expire(g.now)
 	s.guard.begin()
 	defer s.guard.end()
-	for _, phase := range []func(context.Context) error{g.decide, g.dropKeys, g.mark, g.sweepSmall, g.sweepFiles, g.sweepOthers} {
+	for _, phase := range []func(context.Context) error{g.decide, g.dropKeys, g.dropDirectories, g.mark, g.sweepSmall, g.sweepFiles, g.sweepOthers} {
 		if err := phase(ctx); err != nil {
 			return g.report, fmt.Errorf("collecting garbage: %w", err)
 		}
@@ -338,20 +339,41 @@ func (g *gcRun) dropPart(part []dropping) (done []Dropped, err error) {
 	g.s.gc.Lock()
 	defer g.s.gc.Unlock()
 	quiet := g.s.guard.quiet()
-	err = g.s.update(func(txn *badger.Txn) error {
-		done = nil
-		for _, d := range part {
-			ok, err := g.dropOne(txn, d, quiet)
-			if err != nil {
-				return err
-			}
-			if ok && d.record != nil {
-				done = append(done, *d.record)
+	list, err := g.withLinks(part)
+	if err != nil {
+		return nil, err
+	}
+	small, late := portions(list)
+	for _, p := range small {
+		var some []Dropped
+		if err := g.s.update(func(txn *badger.Txn) (err error) {
+			some, err = g.dropAll(txn, p, quiet)
+			return err
+		}); err != nil {
+			return done, err
+		}
+		done = append(done, some...)
+	}
+	return done, g.dropLate(late)
+}
+
+func (g *gcRun) dropAll(txn *badger.Txn, part []linkedDrop, quiet bool) (done []Dropped, err error) {
+	for _, d := range part {
+		ok, err := g.dropOne(txn, d.dropping, quiet)
+		if err != nil {
+			return nil, err
+		}
+		if !ok || d.record == nil {
+			continue
+		}
+		done = append(done, *d.record)
+		for _, k := range d.links {
+			if err := deleteIf(txn, k); err != nil {
+				return nil, err
 			}
 		}
-		return nil
-	})
-	return done, err
+	}
+	return done, nil
 }
 
 // dropOne deletes a key unless it was written since, or its action was leased or

@@ -20,6 +20,9 @@ import (
 //	u KEY            day of last use      h STAGE          the last keys of a stage
 //	e KEY            effect that began    d KEY            effect that is done
 //	b DIGEST         small blob, as it is
+//	o, i, y LINK     record, by what it made, what it read and by its image (no value)
+//	D DIGEST         directory that a record names (no value)
+//	M NAME           what has been done to the store (no value)
 //
 // PROJECT and STAGE are the first 16 bytes of a SHA-256, so that keys have one
 // length whatever people call things.
@@ -35,6 +38,12 @@ const (
 	inHistories  = 'h'
 	inBegun      = 'e'
 	inDone       = 'd'
+
+	inMade        = 'o'
+	inRead        = 'i'
+	inOnImage     = 'y'
+	inDirectories = 'D'
+	inMarks       = 'M'
 )
 
 func keyOf(space byte, k Key) []byte     { return append([]byte{space}, k[:]...) }

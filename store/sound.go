@@ -23,7 +23,8 @@ import (
 //	a place      a stage gets the file itself, not a copy. It is hashed before unless
 //	             its inode, size and both times are those that it had when this store
 //	             last knew its content: nothing but the kernel sets a change time.
-//	a copy       what is copied is hashed on its way.
+//	a copy       what is copied is hashed on its way. A restore copies as a place does:
+//	             gigabytes, and it must not take longer than cp.
 //
 // What no time tells, a disk that returns other bytes than were written, is found by
 // the last of these and by fsck.

@@ -65,7 +65,9 @@ import (
 	"github.com/dgraph-io/badger/v4"
 )
 
-// Options says how a store is opened. Logger and Now may be nil.
+// Options says how a store is opened. Logger and Now may be nil. Names says what an
+// action names by digest, since the store does not know the form of actions; without it
+// results are found by what they made alone, and no links are checked.
 type Options struct {
 	ReadOnly bool
 	Logger   *slog.Logger
@@ -79,6 +81,7 @@ type Options struct {
 	volumeOf func(dir string) (volume, error)
 	formats  *formats
 	free     func(dir string) (int64, error)
+	Names    func(action []byte) Named
 }
 
 // The errors that callers tell apart.
@@ -102,6 +105,7 @@ type Store struct {
 	version string
 	formats *formats
 	free    func(dir string) (int64, error)
+	names   func(action []byte) Named // nil when nobody said
 
 	mu   sync.RWMutex // guards what Writable and Close exchange
 	lock *os.File     // nil when there is no store on disk
@@ -112,9 +116,9 @@ type Store struct {
 	volume   volume
 	closing  chan error            // Badger's end, while it is waited for
 	broken   atomic.Pointer[error] // why Badger has to be opened again
-	names    metaNames
-	mended   []Finding   // as the records were opened; fsck tells it
-	gone     atomic.Bool // see ErrGone
+	listed   metaNames             // of Badger's files
+	mended   []Finding             // as the records were opened; fsck tells it
+	gone     atomic.Bool           // see ErrGone
 	temps    atomic.Uint64
 	dirty    dirtyDirs
 	gc       sync.RWMutex // commits share it, dropping records excludes them
@@ -154,7 +158,7 @@ func Open(dir string, o Options) (*Store, error) {
 }
 
 func newStore(dir string, o Options) *Store {
-	s := &Store{dir: dir, now: o.Now, log: o.Logger, pack: newPacker(), pid: o.PID, patience: o.patience, version: o.Version, formats: o.formats, free: o.free}
+	s := &Store{dir: dir, now: o.Now, log: o.Logger, pack: newPacker(), pid: o.PID, patience: o.patience, version: o.Version, formats: o.formats, free: o.free, names: o.Names}
 	if s.formats == nil {
 		s.formats = knownFormats()
 	}

@@ -103,6 +103,11 @@ func (c *Client) Get(ctx context.Context, r engine.GetRequest) (*engine.GetDoc, 
 	return call[engine.GetDoc](ctx, c, "get", r)
 }
 
+// Lineage implements engine.API.
+func (c *Client) Lineage(ctx context.Context, r engine.LineageRequest) (*engine.LineageDoc, error) {
+	return call[engine.LineageDoc](ctx, c, "lineage", r)
+}
+
 // GC implements engine.API.
 func (c *Client) GC(ctx context.Context, r engine.GCRequest) (*engine.GCDoc, error) {
 	return call[engine.GCDoc](ctx, c, "gc", r)

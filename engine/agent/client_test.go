@@ -40,6 +40,12 @@ var verbs = []struct {
 	{"get", func(ctx context.Context, c engine.API) (any, error) {
 		return c.Get(ctx, engine.GetRequest{Name: "a.out", Path: "/x"})
 	}, &engine.GetDoc{Name: "a.out", Path: "/x"}},
+	{"lineage", func(ctx context.Context, c engine.API) (any, error) {
+		return c.Lineage(ctx, engine.LineageRequest{Name: "r1"})
+	}, &engine.LineageDoc{Of: engine.LineageOf{Name: "r1"}}},
+	{"restore", func(ctx context.Context, c engine.API) (any, error) {
+		return c.Restore(ctx, engine.RestoreRequest{To: "/to"}, func(event.Event) {})
+	}, &engine.RestoreDoc{To: "/to"}},
 	{"gc", func(ctx context.Context, c engine.API) (any, error) {
 		return c.GC(ctx, engine.GCRequest{KeepRuns: 7})
 	}, &engine.GCDoc{Schema: 7}},

@@ -100,6 +100,15 @@ func (f *fake) ExportImage(context.Context, engine.ImageExportRequest, func(even
 	return &engine.ImageExportDoc{}, nil
 }
 
+func (f *fake) Lineage(_ context.Context, r engine.LineageRequest) (*engine.LineageDoc, error) {
+	return answerOf(f, engine.LineageDoc{Of: engine.LineageOf{Name: r.Name}})
+}
+
+func (f *fake) Restore(_ context.Context, r engine.RestoreRequest, emit func(event.Event)) (*engine.RestoreDoc, error) {
+	emit(event.Event{Type: event.Progress, Message: "restoring", Done: 1, Total: 2})
+	return answerOf(f, engine.RestoreDoc{To: r.To})
+}
+
 func (f *fake) GC(_ context.Context, r engine.GCRequest) (*engine.GCDoc, error) {
 	return answerOf(f, engine.GCDoc{Schema: r.KeepRuns})
 }

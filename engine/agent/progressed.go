@@ -63,6 +63,11 @@ func (c *Client) Fsck(ctx context.Context, r engine.FsckRequest, emit func(event
 	return listen[engine.FsckDoc](ctx, c, "fsck", r, emit)
 }
 
+// Restore implements engine.API.
+func (c *Client) Restore(ctx context.Context, r engine.RestoreRequest, emit func(event.Event)) (*engine.RestoreDoc, error) {
+	return listen[engine.RestoreDoc](ctx, c, "restore", r, emit)
+}
+
 // Images implements engine.API.
 func (c *Client) Images(ctx context.Context, r engine.ImagesRequest) (*engine.ImagesDoc, error) {
 	return call[engine.ImagesDoc](ctx, c, "images", r)

@@ -275,6 +275,8 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("POST /v1/runs", s.counted(unary(s.api.Runs)))
 	mux.HandleFunc("POST /v1/show", s.counted(unary(s.api.Show)))
 	mux.HandleFunc("POST /v1/get", s.counted(unary(s.api.Get)))
+	mux.HandleFunc("POST /v1/lineage", s.counted(unary(s.api.Lineage)))
+	mux.HandleFunc("POST /v1/restore", s.counted(telling(s.api.Restore)))
 	mux.HandleFunc("POST /v1/gc", s.counted(unary(s.api.GC)))
 	mux.HandleFunc("POST /v1/fsck", s.counted(telling(s.api.Fsck)))
 	mux.HandleFunc("POST /v1/lock", s.counted(telling(s.api.Lock)))

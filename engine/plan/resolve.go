@@ -275,20 +275,26 @@ func (p *Planner) globInput(in *hcl.Input) ([]Resolved, error) {
 	if err != nil {
 		return nil, &InputError{Path: in.Path, Range: in.Range, Err: err}
 	}
-	base := globBase(in.Path)
 	var out []Resolved
 	for _, n := range names {
-		target := n
-		if in.Target != in.Path {
-			target = path.Join(in.Target, strings.TrimPrefix(n, base))
-		}
-		one, err := p.pathInput(in, n, target)
+		one, err := p.pathInput(in, n, targetOf(in, n))
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, one...)
 	}
 	return out, nil
+}
+
+// targetOf is where a stage has one of the paths that an input stands for.
+func targetOf(in *hcl.Input, name string) string {
+	switch {
+	case !in.Glob:
+		return in.Target
+	case in.Target != in.Path:
+		return path.Join(in.Target, strings.TrimPrefix(name, globBase(in.Path)))
+	}
+	return name
 }
 
 // ProjectInput is a path of the project that a stage reads and that is to be kept.

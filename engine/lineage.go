@@ -1,0 +1,341 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"plumb/engine/plan"
+	"plumb/store"
+	"plumb/store/tree"
+)
+
+// Lineage goes from content to the actions that made it, and from those to what they
+// read, until it comes to what no stage made; and the other way to what came of it. It
+// follows digests, so it leads across runs, pipelines and projects, and through stages
+// that were cached: there is one record of an action, and it says which run made it.
+//
+// Where the same content was made by several actions, one of them is followed: what the
+// run that is asked about has of it, else what the same run made, else the newest that was
+// there when it was read. The others are counted.
+
+// LineageRequest asks where something comes from and what came of it. Exactly one of Up
+// and Down may be set; neither stands for both.
+type LineageRequest struct {
+	Request
+	Name   string `json:"name"`             // a digest, a run, STAGE.OUTPUT, an image, "" for the newest run
+	File   string `json:"file,omitempty"`   // absolute: the file or directory that Name may mean
+	Up     bool   `json:"up,omitempty"`     // what it was made of alone
+	Down   bool   `json:"down,omitempty"`   // what came of it alone
+	Depth  int    `json:"depth,omitempty"`  // so many actions away, 0 for any
+	Limit  int    `json:"limit,omitempty"`  // so many actions, 0 for the usual
+	Inside bool   `json:"inside,omitempty"` // look for a file in directories also when it is known by itself
+}
+
+// LineageDoc is a graph: Actions name artifacts by digest as what they read and made.
+type LineageDoc struct {
+	Schema    int               `json:"schema"`
+	Of        LineageOf         `json:"of"`
+	Run       *store.Run        `json:"run,omitempty"`    // when a run is asked about
+	Stages    []LineageStage    `json:"stages,omitempty"` // of that run
+	Artifacts []LineageArtifact `json:"artifacts"`
+	Actions   []LineageAction   `json:"actions"`
+	More      bool              `json:"more"`               // a bound was met: there is more
+	Searched  *store.Searched   `json:"searched,omitempty"` // when directories were searched
+}
+
+// LineageOf says what was asked about.
+type LineageOf struct {
+	Kind   string         `json:"kind"` // artifact, run, image
+	Name   string         `json:"name"`
+	Digest store.Digest   `json:"digest,omitzero"`
+	Inside []store.Inside `json:"inside,omitempty"` // the directories that have it, which were asked about for it
+	Keys   []store.Key    `json:"keys,omitempty"`   // of a run or an image: where to begin
+	Up     bool           `json:"up"`
+	Down   bool           `json:"down"`
+}
+
+// LineageStage is a stage of the run that is asked about.
+type LineageStage struct {
+	Name    string      `json:"name"`
+	Status  string      `json:"status"`
+	Key     store.Key   `json:"key,omitzero"`
+	MadeBy  store.RunID `json:"made_by,omitempty"` // when its result was there already, and is still
+	Image   string      `json:"image,omitempty"`
+	Error   string      `json:"error,omitempty"`
+	Started time.Time   `json:"started,omitzero"` // of the last attempt in this run
+	Seconds float64     `json:"seconds,omitempty"`
+}
+
+// LineageArtifact is content.
+type LineageArtifact struct {
+	Digest store.Digest   `json:"digest"`
+	Kind   store.Kind     `json:"kind"`
+	Size   int64          `json:"size"`
+	Places []LineagePlace `json:"places,omitempty"`  // where runs found it, or put it
+	MadeBy []store.Key    `json:"made_by,omitempty"` // actions of the document
+	ReadBy []store.Key    `json:"read_by,omitempty"`
+	Also   int            `json:"also,omitempty"` // so many other actions made the very same
+}
+
+// LineagePlace is where content was in a project, or outside.
+type LineagePlace struct {
+	Run     store.RunID `json:"run"`
+	Project string      `json:"project"`
+	store.Place
+}
+
+// LineageAction is an action that was done.
+type LineageAction struct {
+	Key      store.Key     `json:"key"`
+	Stage    string        `json:"stage"`
+	Run      store.RunID   `json:"run"` // that made it
+	Project  string        `json:"project,omitempty"`
+	Pipeline string        `json:"pipeline,omitempty"`
+	Created  time.Time     `json:"created"`
+	Seconds  float64       `json:"seconds"` // of its last attempt
+	Image    store.Digest  `json:"image"`
+	Platform string        `json:"platform"`
+	Command  []string      `json:"command"`
+	Params   []LineageText `json:"params,omitempty"`
+	Seed     *int64        `json:"seed,omitempty"`
+	Failed   bool          `json:"failed,omitempty"`
+	Inputs   []LineageUse  `json:"inputs"`
+	Outputs  []LineageUse  `json:"outputs"`
+}
+
+// LineageText is a named value, "(sensitive)" for one that is.
+type LineageText struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// LineageUse is content as an action read or made it.
+type LineageUse struct {
+	Name   string       `json:"name,omitempty"` // of an output
+	Path   string       `json:"path"`           // in the workspace
+	Digest store.Digest `json:"digest"`
+	By     store.Key    `json:"by,omitzero"` // of an input: the action of the document that made it
+}
+
+// Lineage answers with as much of the graph as was asked for.
+func (e *Engine) Lineage(ctx context.Context, req LineageRequest) (*LineageDoc, error) {
+	if req.Depth < 0 || req.Limit < 0 {
+		return nil, invalid("0 is for all", "--depth and --limit must not be negative")
+	}
+	w := newWalk(ctx, e, req)
+	if !e.cfg.ReadOnly {
+		if err := e.store.Relink(ctx); err != nil {
+			return nil, err
+		}
+	}
+	for _, find := range []func() (bool, error){w.digest, w.file, w.run, w.output, w.image} {
+		found, err := find()
+		if err != nil {
+			return nil, err
+		}
+		if found {
+			return w.done(), nil
+		}
+	}
+	return nil, w.unknown()
+}
+
+// unknown says what was looked for.
+func (w *walk) unknown() error {
+	switch {
+	case w.hashed != nil:
+		return invalid("plumb show lists what runs read and left", "nothing that is recorded made or read %q, whose digest is %s%s", w.req.Name, w.hashed.Digest, w.bound())
+	case w.asked != nil:
+		return invalid("plumb show lists what runs read and left", "nothing that is recorded made or read %s, or ran in it%s", *w.asked, w.bound())
+	case w.refused != nil:
+		return w.refused
+	}
+	return invalid("plumb runs, plumb show and plumb image ls list what there is", "%q is no digest, no file, no run, no stage's output and no image", w.req.Name)
+}
+
+func (w *walk) bound() string {
+	if w.doc.Searched == nil || w.doc.Searched.Whole {
+		return ""
+	}
+	return fmt.Sprintf("; %d directories were searched for it, and there are more", w.doc.Searched.Directories)
+}
+
+// namesOf says for the store what an action names by digest. One of a form that this
+// plumb does not know names nothing.
+func namesOf(action []byte) (n store.Named) {
+	fields, err := plan.Decode(action)
+	if err != nil {
+		return n
+	}
+	for _, f := range fields {
+		switch f.Kind {
+		case plan.FieldImage:
+			n.Image, _ = store.ParseDigest(f.Value) // none is none
+		case plan.FieldInput:
+			if _, d, ok := plan.InputDigest(f.Value); ok {
+				n.Inputs = append(n.Inputs, d)
+			}
+		}
+	}
+	return n
+}
+
+// digest takes the name for a digest: of content, of an image or of an action.
+func (w *walk) digest() (bool, error) {
+	if len(w.req.Name) < 7 || w.req.Name[:7] != "sha256:" {
+		return false, nil
+	}
+	d, err := store.ParseDigest(w.req.Name)
+	if err != nil {
+		return false, invalid("give all 64 digits; plumb show prints them", "%v", err)
+	}
+	w.asked = &d
+	if found, err := w.content(d); found || err != nil {
+		return found, err
+	}
+	if found, err := w.imageDigest(d); found || err != nil {
+		return found, err
+	}
+	rec, err := w.e.store.Record(store.Key(d))
+	if err != nil || rec == nil {
+		return false, err
+	}
+	w.doc.Of.Kind, w.doc.Of.Keys = "action", []store.Key{rec.Key}
+	return true, w.spread([]*store.Record{rec})
+}
+
+// file takes the name for a path.
+func (w *walk) file() (bool, error) {
+	if w.req.File == "" || w.asked != nil {
+		return false, nil
+	}
+	a, err := tree.Outside(w.ctx, w.req.File)
+	if err != nil {
+		return false, invalid("name a file or a directory that can be read", "%v", err)
+	}
+	w.hashed = &a
+	return w.content(a.Digest)
+}
+
+// content begins at an artifact, if anything is known of it. A file that is known only as
+// a part of directories stands for those.
+func (w *walk) content(d store.Digest) (bool, error) {
+	known, err := w.e.touches(w.ctx, d)
+	if err != nil {
+		return false, err
+	}
+	var inside []store.Inside
+	if !known || w.req.Inside {
+		const places, bytes = 20, 1 << 30
+		found, how, err := w.e.store.Containing(w.ctx, d, places, bytes)
+		if err != nil {
+			return false, err
+		}
+		inside, w.doc.Searched = found, &how
+	}
+	if !known && len(inside) == 0 {
+		return false, nil
+	}
+	w.doc.Of.Kind, w.doc.Of.Digest, w.doc.Of.Inside = "artifact", d, inside
+	roots := []store.Digest{d}
+	for _, in := range inside {
+		roots = append(roots, in.Tree)
+	}
+	for _, root := range roots {
+		if err := w.root(root); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// touches reports whether any action made or read content.
+func (e *Engine) touches(ctx context.Context, d store.Digest) (bool, error) {
+	for _, kind := range []store.Link{store.LinkMade, store.LinkRead} {
+		recs, _, err := e.store.Linked(ctx, kind, d, 1)
+		if err != nil || len(recs) > 0 {
+			return len(recs) > 0, err
+		}
+	}
+	return false, nil
+}
+
+// run takes the name for a run.
+func (w *walk) run() (bool, error) {
+	if w.asked != nil {
+		return false, nil
+	}
+	head, err := w.e.findRun(w.req.Project.Dir, w.req.Name)
+	var e *Error
+	if errors.As(err, &e) && w.req.Name != "" {
+		w.refused = notARun(w.req.Name, e)
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	run, err := w.e.store.Run(head.ID)
+	if err != nil {
+		return false, err
+	}
+	w.runs[run.ID], w.doc.Run = run, run
+	w.doc.Of.Kind, w.doc.Of.Name = "run", string(run.ID)
+	return true, w.stages(run)
+}
+
+// output takes the name for STAGE.OUTPUT.
+func (w *walk) output() (bool, error) {
+	if w.asked != nil {
+		return false, nil
+	}
+	a, err := w.e.findOutput(w.req.Project.Dir, w.req.Name)
+	var e *Error
+	if errors.As(err, &e) {
+		if stage, _ := splitOutput(w.req.Name); w.hasStage(stage) {
+			return false, err
+		}
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return w.content(a.Digest)
+}
+
+// image takes the name for an image block.
+func (w *walk) image() (bool, error) {
+	if w.asked != nil {
+		return false, nil
+	}
+	for digest, names := range w.e.blocksOf(w.req.Request) {
+		for _, name := range names {
+			if name != w.req.Name {
+				continue
+			}
+			d, err := store.ParseDigest(digest)
+			if err != nil {
+				return false, err
+			}
+			found, err := w.imageDigest(d)
+			if err == nil && !found {
+				err = invalid("plumb run makes results", "nothing that is recorded ran in image %q (%s)", name, d)
+			}
+			return found, err
+		}
+	}
+	return false, nil
+}
+
+func (w *walk) imageDigest(d store.Digest) (bool, error) {
+	recs, more, err := w.e.store.Linked(w.ctx, store.LinkImage, d, w.limit)
+	if err != nil || len(recs) == 0 {
+		return false, err
+	}
+	w.doc.Of.Kind, w.doc.Of.Digest, w.doc.More = "image", d, more
+	for _, r := range recs {
+		w.doc.Of.Keys = append(w.doc.Of.Keys, r.Key)
+	}
+	return true, w.spread(recs)
+}

@@ -1,0 +1,63 @@
+package origin
+
+import (
+	"context"
+	"errors"
+	"os/exec"
+	"strings"
+)
+
+// Changes lists what in and below dir differs from the commit that is checked out, or is
+// not tracked, as git names it. The error says that there is no work tree, or that git
+// cannot be asked.
+func Changes(ctx context.Context, dir string) ([]string, error) {
+	if !inWorkTree(dir) {
+		return nil, errors.New("there is no work tree of git")
+	}
+	out, err := git(ctx, dir, "status", "--porcelain", "--untracked-files=all", "-z", "--", ".")
+	if err != nil {
+		return nil, saidBy(err)
+	}
+	var changes []string
+	fields := strings.Split(out, "\x00")
+	for i := 0; i < len(fields); i++ {
+		line := fields[i]
+		if len(line) < 4 {
+			continue
+		}
+		changes = append(changes, line)
+		if line[0] == 'R' || line[0] == 'C' {
+			i++ // the name that it had
+		}
+	}
+	return changes, nil
+}
+
+// Ignored lists the files at and below paths of dir that git does not track because it is
+// told to ignore them, relative to dir.
+func Ignored(ctx context.Context, dir string, paths []string) ([]string, error) {
+	if len(paths) == 0 {
+		return nil, nil
+	}
+	args := []string{"--literal-pathspecs", "ls-files", "--others", "--ignored", "--exclude-standard", "-z", "--"}
+	out, err := git(ctx, dir, append(args, paths...)...)
+	if err != nil {
+		return nil, saidBy(err)
+	}
+	var files []string
+	for _, f := range strings.Split(out, "\x00") {
+		if f != "" {
+			files = append(files, f)
+		}
+	}
+	return files, nil
+}
+
+// saidBy puts what git said into an error.
+func saidBy(err error) error {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && len(exit.Stderr) > 0 {
+		return errors.New("git says: " + strings.TrimSpace(string(exit.Stderr)))
+	}
+	return err
+}

@@ -1,0 +1,176 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"plumb/engine/origin"
+	"plumb/hcl"
+)
+
+// Restoring in place is for a work tree in which everything is committed: then git has
+// what is replaced. What git ignores it has not; that is replaced only when the store has
+// it. Everything is made beside, in the project, and then changes places path by path;
+// when one cannot, those that did change back.
+
+// cleanTree refuses a project in which something would be lost.
+func (r *restoring) cleanTree() error {
+	changes, err := origin.Changes(r.ctx, r.req.Dir)
+	if err != nil {
+		return invalid("restore into a new directory: plumb restore RUN DIR", "--in-place needs a git work tree that is clean: %v", err)
+	}
+	if len(changes) == 0 {
+		return nil
+	}
+	const most = 20
+	list := changes
+	if len(list) > most {
+		list = append(slices.Clone(list[:most]), fmt.Sprintf("and %d more", len(changes)-most))
+	}
+	return invalid("commit or stash them, or restore into a new directory", "--in-place would lose what git does not have:\n  %s", strings.Join(list, "\n  "))
+}
+
+// inPlace replaces what of the project the run knew.
+func (r *restoring) inPlace() (err error) {
+	dir := r.req.Dir
+	for i := range r.doc.Files {
+		if r.doc.Files[i].Path == "." {
+			return invalid("restore into a new directory", "the run read the whole project, which cannot be replaced in place")
+		}
+	}
+	files, diags := hcl.ReadFiles(dir)
+	if diags.HasErrors() && len(files) == 0 {
+		files = nil // a project without a pipeline has none to remove
+	}
+	for _, f := range append(files, hcl.File{Name: hcl.LockFile}) {
+		if !slices.ContainsFunc(r.doc.Files, func(x Restored) bool { return x.Path == f.Name }) && there(filepath.Join(dir, f.Name)) {
+			r.doc.Removed = append(r.doc.Removed, f.Name)
+		}
+	}
+	if err := r.ignored(); err != nil {
+		return err
+	}
+	tmp, done, err := beginRestore(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, done()) }()
+	made := filepath.Join(tmp, "new")
+	if err := r.write(made); err != nil {
+		return err
+	}
+	x := &exchange{dir: dir, made: made, old: filepath.Join(tmp, "old")}
+	for _, f := range r.tops() {
+		if err := x.put(f); err != nil {
+			return errors.Join(err, x.undo())
+		}
+	}
+	for _, name := range r.doc.Removed {
+		if err := x.away(name); err != nil {
+			return errors.Join(err, x.undo())
+		}
+	}
+	return nil
+}
+
+// tops lists the paths that are not in another one.
+func (r *restoring) tops() []string {
+	var out []string
+	for _, f := range r.doc.Files {
+		if n := len(out); n == 0 || !strings.HasPrefix(f.Path, out[n-1]+"/") {
+			out = append(out, f.Path)
+		}
+	}
+	if r.args != nil {
+		out = append(out, paramsFile)
+	}
+	return out
+}
+
+func there(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// ignored refuses to replace what neither git nor the store has.
+func (r *restoring) ignored() error {
+	paths := append(r.tops(), r.doc.Removed...)
+	files, err := origin.Ignored(r.ctx, r.req.Dir, paths)
+	if err != nil {
+		return err
+	}
+	sc, err := r.e.scanners.of(r.e.store, r.req.Dir)
+	if err != nil {
+		return err
+	}
+	var only []string
+	for _, f := range files {
+		a, err := sc.Scan(r.ctx, f)
+		if err != nil || r.e.store.Check(a) != nil {
+			only = append(only, f)
+		}
+	}
+	if len(only) == 0 {
+		return nil
+	}
+	const most = 20
+	if n := len(only); n > most {
+		only = append(only[:most:most], fmt.Sprintf("and %d more", n-most))
+	}
+	return invalid("move them away, or restore into a new directory", "--in-place would replace files that git ignores and the store does not have:\n  %s", strings.Join(only, "\n  "))
+}
+
+// exchange moves paths of a project away and others into their places.
+type exchange struct {
+	dir, made, old string
+	new            []string // paths that are new
+	aside          []string // paths that were set aside
+}
+
+func (x *exchange) put(path string) error {
+	if err := x.away(path); err != nil {
+		return err
+	}
+	to := filepath.Join(x.dir, filepath.FromSlash(path))
+	if err := os.MkdirAll(filepath.Dir(to), 0o777); err != nil {
+		return err
+	}
+	if err := os.Rename(filepath.Join(x.made, filepath.FromSlash(path)), to); err != nil {
+		return err
+	}
+	x.new = append(x.new, path)
+	return nil
+}
+
+// away sets aside what is at a path, if anything is.
+func (x *exchange) away(path string) error {
+	from := filepath.Join(x.dir, filepath.FromSlash(path))
+	if !there(from) {
+		return nil
+	}
+	to := filepath.Join(x.old, filepath.FromSlash(path))
+	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+		return err
+	}
+	if err := os.Rename(from, to); err != nil {
+		return err
+	}
+	x.aside = append(x.aside, path)
+	return nil
+}
+
+// undo brings everything back that was moved.
+func (x *exchange) undo() error {
+	var errs []error
+	for _, path := range x.new {
+		errs = append(errs, os.Rename(filepath.Join(x.dir, filepath.FromSlash(path)), filepath.Join(x.made, filepath.FromSlash(path))))
+	}
+	for _, path := range x.aside {
+		errs = append(errs, os.Rename(filepath.Join(x.old, filepath.FromSlash(path)), filepath.Join(x.dir, filepath.FromSlash(path))))
+	}
+	return errors.Join(errs...)
+}
