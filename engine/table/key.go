@@ -1,0 +1,182 @@
+package table
+
+import (
+	"context"
+	"errors"
+)
+
+var errNoKey = errors.New("a null is no key")
+
+// pairByKey pairs rows by the first column that could be a key and is one: it has a
+// value in every row, and no value twice, in both tables. It gives its place among the
+// common columns, -1 when there is none, and the pairs.
+//
+// Only the rows that differ are read at first. Where their places tell the same pairs,
+// as they do when cells were changed here and there and rows came and went between,
+// nothing depends on whether the others' keys differ too, and a is not read for it.
+func (c *comparison) pairByKey(ctx context.Context, byPlace *pairing) (int, *pairing, error) {
+	if len(c.schema.common) < 2 {
+		return -1, nil, nil // a value that changed would be another key
+	}
+	candidates, err := c.candidates(ctx)
+	if err != nil {
+		return -1, nil, err
+	}
+	for _, k := range candidates[:min(len(candidates), 2)] {
+		byKey := c.newPairing()
+		ok, err := c.readKeys(ctx, k, &c.al.free[0], func(keys *pool) (bool, error) { return keys.join(byKey) })
+		if err != nil {
+			return -1, nil, err
+		}
+		if ok && !byKey.like(byPlace) {
+			ok, err = c.readKeys(ctx, k, allRows(c.t[0].count), func(keys *pool) (bool, error) { return keys.unique(&c.al.free[0]) })
+		}
+		if ok || err != nil {
+			return k, byKey, err
+		}
+	}
+	return -1, nil, nil
+}
+
+// keyKinds are what keys are made of. Doubles are none: measurements differ from each
+// other and mean nothing by it.
+var keyKinds = [kinds]bool{kindInteger: true, kindText: true, kindString: true, kindDate: true, kindTimestamp: true}
+
+// candidates are the common columns that are keys as far as the first rows tell.
+func (c *comparison) candidates(ctx context.Context) ([]int, error) {
+	var no [2][]bool
+	err := both(ctx, func(ctx context.Context, i int) error {
+		places := c.schema.places(i)
+		no[i] = make([]bool, len(places))
+		seen := make([]map[uint64]bool, len(places))
+		for k := range seen {
+			seen[k] = map[uint64]bool{}
+		}
+		head := allRows(min(c.t[i].count, max(1, min(batch, int64(1<<20/(len(places)+1))))))
+		return c.t[i].visit(ctx, head, func(_ int64, cells [][]byte) error {
+			for k, place := range places {
+				cell := cells[place]
+				if no[i][k] {
+					continue
+				}
+				h := cellHash(cell)
+				no[i][k] = cell == nil || seen[k][h]
+				if !no[i][k] {
+					kind, _ := c.t[i].classify(place, cell)
+					no[i][k] = !keyKinds[kind]
+				}
+				seen[k][h] = true
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	keys := []int{}
+	for k := range c.schema.common {
+		if !no[0][k] && !no[1][k] {
+			keys = append(keys, k)
+		}
+	}
+	return keys, nil
+}
+
+// readKeys reads a column of some rows of a, and of those rows of b that a has not:
+// the others are equal to rows of a, so their keys differ if a's do.
+func (c *comparison) readKeys(ctx context.Context, k int, ofA *rowset, then func(*pool) (bool, error)) (bool, error) {
+	keys := newPool(c.o)
+	defer keys.close()
+	for i, some := range [2]*rowset{ofA, &c.al.free[1]} {
+		place := c.schema.common[k][i]
+		err := c.t[i].read(ctx, some, func(row int64, r splitter, raw []byte) error {
+			cell := r.cell(raw, place)
+			if cell == nil {
+				return errNoKey
+			}
+			return keys.add(i, print{c.seeds.of(cell), row})
+		})
+		if err == errNoKey {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	return then(keys)
+}
+
+// unique says whether no key of a or b is there twice, nor is one of b that of a row of a
+// that is not free.
+func (p *pool) unique(free *rowset) (bool, error) {
+	unique := true
+	err := p.each(func(a, b []print) bool {
+		at, mine := newPrintTable(a), newPrintTable(b)
+		for _, x := range a {
+			unique = unique && at.insert(x)
+		}
+		for _, x := range b {
+			row, ok := at.row(x.fingerprint)
+			unique = unique && mine.insert(x) && (!ok || free.has(row))
+		}
+		return unique
+	})
+	return unique, err
+}
+
+// join pairs rows of one key, unless a key is there twice.
+func (p *pool) join(to *pairing) (bool, error) {
+	unique := true
+	err := p.each(func(a, b []print) bool {
+		at, mine := newPrintTable(a), newPrintTable(b)
+		for _, x := range a {
+			unique = unique && at.insert(x)
+		}
+		for _, x := range b {
+			unique = unique && mine.insert(x)
+			if row, ok := at.row(x.fingerprint); unique && ok {
+				to.add(row, x.row)
+			}
+		}
+		return unique
+	})
+	return unique, err
+}
+
+// printTable finds rows by fingerprints: open addressing, half full at most.
+type printTable []print
+
+func newPrintTable(of []print) printTable {
+	n := 2
+	for n < 2*len(of) {
+		n *= 2
+	}
+	t := make(printTable, n)
+	for i := range t {
+		t[i].row = -1
+	}
+	return t
+}
+
+func (t printTable) slot(f fingerprint) int {
+	i := int(f[1]) & (len(t) - 1)
+	for t[i].row >= 0 && t[i].fingerprint != f {
+		i = (i + 1) & (len(t) - 1)
+	}
+	return i
+}
+
+// insert says whether the fingerprint is new.
+func (t printTable) insert(x print) bool {
+	i := t.slot(x.fingerprint)
+	if t[i].row >= 0 {
+		return false
+	}
+	t[i] = x
+	return true
+}
+
+func (t printTable) row(f fingerprint) (int64, bool) {
+	row := t[t.slot(f)].row
+	return row, row >= 0
+}

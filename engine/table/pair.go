@@ -1,0 +1,116 @@
+package table
+
+import (
+	"cmp"
+	"context"
+	"slices"
+)
+
+// pairing is which rows that no row equals are the same row with other values.
+type pairing struct {
+	first   int // how many pairs to keep
+	changed int64
+	pairs   [][2]int64 // those of a's first rows, in order
+	rest    [2]rowset  // rows without a partner
+	sum     uint64     // stands for all pairs
+}
+
+func (c *comparison) newPairing() *pairing {
+	return &pairing{first: c.o.First, rest: [2]rowset{c.al.free[0].clone(), c.al.free[1].clone()}}
+}
+
+func (p *pairing) add(rowA, rowB int64) {
+	p.rest[0].remove(rowA)
+	p.rest[1].remove(rowB)
+	p.changed++
+	p.sum += mix(mix(uint64(rowA)) ^ uint64(rowB))
+	at, _ := slices.BinarySearchFunc(p.pairs, rowA, func(pair [2]int64, row int64) int { return cmp.Compare(pair[0], row) })
+	if at >= p.first {
+		return
+	}
+	p.pairs = slices.Insert(p.pairs, at, [2]int64{rowA, rowB})
+	p.pairs = p.pairs[:min(len(p.pairs), p.first)]
+}
+
+// like says whether two pairings are one.
+func (p *pairing) like(o *pairing) bool { return p.changed == o.changed && p.sum == o.sum }
+
+// pair tells rows that changed from those that came and went: by a key if there is
+// one, and the others by their place among the rows that did not change.
+func (c *comparison) pair(ctx context.Context) error {
+	p, key := c.newPairing(), -1
+	if p.rest[0].count > 0 && p.rest[1].count > 0 {
+		if err := c.pairByPlace(ctx, p, c.alike(-1)); err != nil {
+			return err
+		}
+		k, byKey, err := c.pairByKey(ctx, p)
+		if err != nil {
+			return err
+		}
+		if key = k; k >= 0 && !byKey.like(p) {
+			if err := c.pairByPlace(ctx, byKey, c.alike(k)); err != nil {
+				return err
+			}
+			p = byKey
+		}
+	}
+	rows := &c.diff.Rows
+	rows.Changed, rows.Removed, rows.Added = p.changed, p.rest[0].count, p.rest[1].count
+	if key >= 0 {
+		rows.Key = c.t[0].columns()[c.schema.common[key][0]].Name
+	}
+	return c.show(ctx, p, key)
+}
+
+// show reads the rows that the Diff quotes.
+func (c *comparison) show(ctx context.Context, p *pairing, key int) error {
+	lone := [2][]int64{p.rest[0].first(c.o.First), p.rest[1].first(c.o.First)}
+	var quoted [2]map[int64][][]byte
+	err := both(ctx, func(ctx context.Context, i int) error {
+		var some rowset
+		for _, row := range lone[i] {
+			some.add(row)
+		}
+		for _, pair := range p.pairs {
+			some.add(pair[i])
+		}
+		quoted[i] = map[int64][][]byte{}
+		return c.t[i].visit(ctx, &some, func(row int64, cells [][]byte) error {
+			quoted[i][row] = cloneCells(cells)
+			return nil
+		})
+	})
+	if err != nil {
+		return err
+	}
+	rows := &c.diff.Rows
+	for _, pair := range p.pairs {
+		rows.FirstChanged = append(rows.FirstChanged, c.change(pair, [2][][]byte{quoted[0][pair[0]], quoted[1][pair[1]]}, key))
+	}
+	for i, list := range []*[]Row{&rows.FirstRemoved, &rows.FirstAdded} {
+		for _, row := range lone[i] {
+			shown := Row{Number: row + 1, Cells: []Value{}}
+			for k, column := range c.t[i].columns() {
+				shown.Cells = append(shown.Cells, Value{Column: column.Name, Text: value(quoted[i][row][k])})
+			}
+			*list = append(*list, shown)
+		}
+	}
+	return nil
+}
+
+func (c *comparison) change(pair [2]int64, cells [2][][]byte, key int) RowChange {
+	change := RowChange{NumberA: pair[0] + 1, NumberB: pair[1] + 1, Cells: []CellChange{}}
+	for k, place := range c.schema.common {
+		old, now := cells[0][place[0]], cells[1][place[1]]
+		if k == key && equalCells(old, now) {
+			change.Key = printable(old)
+		}
+		if !equalCells(old, now) {
+			change.Cells = append(change.Cells, CellChange{Column: c.t[0].columns()[place[0]].Name, Old: value(old), New: value(now)})
+		}
+	}
+	return change
+}
+
+func equalCells(a, b []byte) bool { return (a == nil) == (b == nil) && string(a) == string(b) }

@@ -1,0 +1,228 @@
+package table
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	duckdb "github.com/duckdb/duckdb-go-bindings"
+)
+
+// parquetSource is a Parquet file, read by DuckDB as texts.
+type parquetSource struct {
+	c     *content
+	o     Options
+	own   *os.File // the copy of what was in memory
+	path  string
+	names []Column
+	forms []func([]byte) (kind, float64)
+}
+
+func openParquet(c *content, o Options) (*parquetSource, error) {
+	if err := checkMagic(c); err != nil {
+		return nil, err
+	}
+	s := &parquetSource{c: c, o: o}
+	file := c.file
+	if file == nil {
+		var err error
+		if file, err = spilled(c, o.Temp); err != nil {
+			return nil, err
+		}
+		s.own = file
+	}
+	// A path of this kind has no characters that would be a pattern, and stays the same
+	// file whatever happens to the name.
+	s.path = fmt.Sprintf("/proc/self/fd/%d", file.Fd())
+	if err := s.readColumns(); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// checkMagic keeps DuckDB closed for what is no Parquet at all.
+func checkMagic(c *content) error {
+	var head, tail [4]byte
+	if c.size < 12 {
+		return c.wrong(0, "%d bytes are too few", c.size)
+	}
+	if _, err := c.ReadAt(head[:], 0); err != nil {
+		return fmt.Errorf("read table %q: %w", c.name, err)
+	}
+	if _, err := c.ReadAt(tail[:], c.size-4); err != nil && err != io.EOF {
+		return fmt.Errorf("read table %q: %w", c.name, err)
+	}
+	if string(head[:]) != "PAR1" && string(head[:]) != "PARE" {
+		return c.wrong(0, "it does not begin with PAR1")
+	}
+	if head != tail {
+		return c.wrong(0, "it does not end with %s, so it is not whole", head)
+	}
+	return nil
+}
+
+// spilled writes content to a file without a name.
+func spilled(c *content, dir string) (*os.File, error) {
+	f, err := os.CreateTemp(dir, "table-*")
+	if err != nil {
+		return nil, fmt.Errorf("copy table %q: %w", c.name, err)
+	}
+	_, err = io.Copy(f, io.NewSectionReader(c, 0, c.size))
+	if err = errors.Join(err, os.Remove(f.Name())); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("copy table %q: %w", c.name, err)
+	}
+	return f, nil
+}
+
+func (s *parquetSource) readColumns() error {
+	d, err := openDuck(s.path, s.o)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	ctx := context.Background()
+	q, err := d.start(ctx, "SELECT column_name, column_type FROM (DESCRIBE FROM read_parquet("+quoted(s.path)+"))")
+	if err != nil {
+		return s.explain(ctx, err)
+	}
+	defer q.close()
+	s.names = []Column{}
+	for {
+		ok, err := q.next()
+		if err != nil {
+			return s.explain(ctx, err)
+		}
+		if !ok {
+			return nil
+		}
+		declared := string(q.text(1))
+		s.names = append(s.names, Column{Name: printable(q.text(0)), Type: strings.ToLower(declared)})
+		s.forms = append(s.forms, classifier(declared))
+	}
+}
+
+// classifier reads the values of a declared type.
+func classifier(declared string) func([]byte) (kind, float64) {
+	name, _, _ := strings.Cut(declared, "(")
+	switch name {
+	case "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT",
+		"FLOAT", "DOUBLE", "DECIMAL", "DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "TIMESTAMP WITH TIME ZONE", "BOOLEAN":
+		return func(b []byte) (kind, float64) {
+			if len(b) == 0 {
+				return kindText, 0
+			}
+			return parse(b)
+		}
+	}
+	return func([]byte) (kind, float64) { return kindText, 0 }
+}
+
+// explain makes a query's error one of the file, where it is not one of the machine.
+func (s *parquetSource) explain(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	var e *duckError
+	if !errors.As(err, &e) {
+		return err
+	}
+	if e.kind == duckdb.ErrorTypeOutOfMemory || strings.HasPrefix(e.message, "Out of Memory") {
+		return fmt.Errorf("read table %q: %w", s.c.name, err)
+	}
+	return s.c.wrong(0, "%s", strings.ReplaceAll(e.Error(), s.path, s.c.name))
+}
+
+func (s *parquetSource) columns() []Column  { return s.names }
+func (s *parquetSource) splitter() splitter { return &parquetReader{s: s} }
+
+func (s *parquetSource) describe(*Size) {}
+
+func (s *parquetSource) classify(column int, cell []byte) (kind, float64) {
+	return s.forms[column](cell)
+}
+
+func (s *parquetSource) close() {
+	if s.own != nil {
+		s.own.Close()
+	}
+}
+
+// rows always begins at the first one: its reader's mark is nowhere else.
+func (s *parquetSource) rows(ctx context.Context, _ mark) (rowReader, error) {
+	d, err := openDuck(s.path, s.o)
+	if err != nil {
+		return nil, err
+	}
+	q, err := d.start(ctx, "SELECT CAST(COLUMNS(*) AS VARCHAR) FROM read_parquet("+quoted(s.path)+")")
+	if err != nil {
+		d.close()
+		return nil, s.explain(ctx, err)
+	}
+	return &parquetReader{s: s, ctx: ctx, d: d, q: q}, nil
+}
+
+type parquetReader struct {
+	s     *parquetSource
+	ctx   context.Context
+	d     *duck
+	q     *query
+	raw   []byte
+	whole [][]byte
+}
+
+func (r *parquetReader) mark() mark         { return mark{} }
+func (r *parquetReader) check([]byte) error { return nil }
+
+func (r *parquetReader) close() {
+	r.q.close()
+	r.d.close()
+}
+
+// next writes a row as the lengths and texts of its cells; a length of 0 is a null,
+// and others are one more than they say.
+func (r *parquetReader) next() ([]byte, error) {
+	ok, err := r.q.next()
+	if err != nil {
+		return nil, r.s.explain(r.ctx, err)
+	}
+	if !ok {
+		return nil, io.EOF
+	}
+	r.raw = r.raw[:0]
+	for i := range r.s.names {
+		cell := r.q.text(i)
+		if cell == nil {
+			r.raw = append(r.raw, 0)
+			continue
+		}
+		r.raw = binary.AppendUvarint(r.raw, uint64(len(cell))+1)
+		r.raw = append(r.raw, cell...)
+	}
+	return r.raw, nil
+}
+
+func (r *parquetReader) cells(raw []byte, into [][]byte) [][]byte {
+	into = into[:0]
+	for len(raw) > 0 {
+		n, w := binary.Uvarint(raw)
+		raw = raw[w:]
+		if n == 0 {
+			into = append(into, nil)
+			continue
+		}
+		into = append(into, raw[:n-1:n-1])
+		raw = raw[n-1:]
+	}
+	return into
+}
+
+func (r *parquetReader) cell(raw []byte, column int) []byte {
+	r.whole = r.cells(raw, r.whole)
+	return r.whole[column]
+}

@@ -1,0 +1,139 @@
+package table
+
+import (
+	"context"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// placed is a row without a partner and the gap it lies in: how many rows before it
+// have an equal one beside them, which is the same number in both tables.
+type placed struct {
+	row, gap int64
+	cells    [][]byte // of common columns
+}
+
+// together is how many rows of a gap are looked at together, and near how far from
+// its place a row is looked for.
+const together, near = 64, 8
+
+// alike is how many cells two rows have to have in common to be one row that changed:
+// half of them but one. With less, one row went and another came. Where there is a key
+// by which they were not paired, it is all others, and two at least.
+func (c *comparison) alike(key int) int {
+	columns := len(c.schema.common)
+	if key >= 0 {
+		return max(columns-1, 2)
+	}
+	return columns / 2
+}
+
+// pairByPlace pairs rows between the same rows that did not change, in order, which
+// have so many cells in common.
+func (c *comparison) pairByPlace(ctx context.Context, p *pairing, least int) error {
+	rest := [2]rowset{p.rest[0].clone(), p.rest[1].clone()}
+	group, ctx := errgroup.WithContext(ctx)
+	var from [2]chan placed
+	for i, t := range c.t {
+		from[i] = make(chan placed, together)
+		group.Go(func() error {
+			defer close(from[i])
+			rank := ranker{s: &c.al.loose[i]}
+			places := c.schema.places(i)
+			return t.visit(ctx, &rest[i], func(row int64, cells [][]byte) error {
+				x := placed{row: row, gap: row - rank.below(row), cells: make([][]byte, len(places))}
+				for k, place := range places {
+					x.cells[k] = cells[place]
+				}
+				x.cells = cloneCells(x.cells)
+				select {
+				case from[i] <- x:
+					return nil
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			})
+		})
+	}
+	group.Go(func() error {
+		a, b := &gaps{in: from[0]}, &gaps{in: from[1]}
+		for a.peek() && b.peek() {
+			gap := min(a.head.gap, b.head.gap)
+			p.gap(a.take(gap), b.take(gap), least)
+		}
+		for a.peek() || b.peek() { // or who sends would wait
+			a.take(-1)
+			b.take(-1)
+		}
+		return nil
+	})
+	return group.Wait()
+}
+
+// gaps takes rows from a channel by the gap.
+type gaps struct {
+	in   <-chan placed
+	head *placed
+}
+
+func (g *gaps) peek() bool {
+	if g.head == nil {
+		if x, ok := <-g.in; ok {
+			g.head = &x
+		}
+	}
+	return g.head != nil
+}
+
+// take takes the next rows that lie in a gap, any gap if it is -1.
+func (g *gaps) take(gap int64) []placed {
+	var rows []placed
+	for len(rows) < together && g.peek() && (gap < 0 || g.head.gap == gap) {
+		rows = append(rows, *g.head)
+		g.head = nil
+	}
+	return rows
+}
+
+// gap pairs the rows of one gap.
+func (p *pairing) gap(a, b []placed, least int) {
+	if len(a) == len(b) && allAlike(a, b, least) {
+		for i := range a {
+			p.add(a[i].row, b[i].row)
+		}
+		return
+	}
+	from := 0
+	for i := range a {
+		best, most := -1, least-1
+		for j := from; j < min(len(b), from+near); j++ {
+			if equal := common(a[i].cells, b[j].cells); equal > most {
+				best, most = j, equal
+			}
+		}
+		if best >= 0 {
+			p.add(a[i].row, b[best].row)
+			from = best + 1
+		}
+	}
+}
+
+func allAlike(a, b []placed, least int) bool {
+	for i := range a {
+		if common(a[i].cells, b[i].cells) < least {
+			return false
+		}
+	}
+	return true
+}
+
+// common is how many cells are equal.
+func common(a, b [][]byte) int {
+	equal := 0
+	for k := range a {
+		if equalCells(a[k], b[k]) {
+			equal++
+		}
+	}
+	return equal
+}
