@@ -168,7 +168,8 @@ type ShowRequest struct {
 type ShowDoc struct {
 	Schema int `json:"schema"`
 	store.Run
-	Stages []ShownStage `json:"stages"`
+	Files  []store.RunFile `json:"files"` // what the run was read from, with the digests of what is kept
+	Stages []ShownStage    `json:"stages"`
 }
 
 // ShownStage is one stage of a run. Attempts of a cached stage are those of the

@@ -83,7 +83,10 @@ func (e *Engine) Show(_ context.Context, req ShowRequest) (*ShowDoc, error) {
 	if err := e.asFound(run); err != nil {
 		return nil, err
 	}
-	doc := &ShowDoc{Schema: Schema, Run: *run, Stages: []ShownStage{}}
+	doc := &ShowDoc{Schema: Schema, Run: *run, Files: run.Files, Stages: []ShownStage{}}
+	if doc.Files == nil {
+		doc.Files = []store.RunFile{}
+	}
 	for i := range run.Stages {
 		st, err := e.shown(&run.Stages[i])
 		if err != nil {

@@ -179,11 +179,16 @@ func (e *Engine) closeInterrupted() error {
 		return fmt.Errorf("looking for interrupted runs: %w", err)
 	}
 	for i := range runs {
-		if err := interrupted(filepath.Join(e.journalDir(), string(runs[i].ID)), &runs[i]); err != nil {
+		run, err := e.store.Run(runs[i].ID) // with its files
+		if err != nil {
+			e.cfg.Logger.Warn("closing an interrupted run", "error", err)
+			run = &runs[i]
+		}
+		if err := interrupted(filepath.Join(e.journalDir(), string(run.ID)), run); err != nil {
 			e.cfg.Logger.Warn("closing an interrupted run", "error", err)
 		}
-		if err := e.store.PutRun(&runs[i]); err != nil {
-			return fmt.Errorf("closing the interrupted run %q: %w", runs[i].ID, err)
+		if err := e.store.PutRun(run); err != nil {
+			return fmt.Errorf("closing the interrupted run %q: %w", run.ID, err)
 		}
 	}
 	left, err := os.ReadDir(e.journalDir())

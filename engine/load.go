@@ -19,10 +19,21 @@ import (
 const maxPipelines = 16
 
 func (e *Engine) load(p Project, keep bool) (*loaded, error) {
+	l, _, err := e.loadFrom(p, keep)
+	return l, err
+}
+
+// loadFrom also gives the pipeline's files.
+func (e *Engine) loadFrom(p Project, keep bool) (*loaded, []hcl.File, error) {
 	files, diags := hcl.ReadFiles(p.Dir)
 	if diags.HasErrors() {
-		return nil, diags
+		return nil, nil, diags
 	}
+	l, err := e.evaluate(p, files, keep)
+	return l, files, err
+}
+
+func (e *Engine) evaluate(p Project, files []hcl.File, keep bool) (*loaded, error) {
 	opts := hcl.Options{Params: p.Params, ParamFiles: p.Files, Environ: p.Environ, Profile: p.Profile, Version: e.cfg.Version}
 	print := hcl.Fingerprint(files, opts)
 	if l := e.pipelines.get(print); l != nil && hcl.ReadsUnchanged(p.Dir, l.pipeline) {

@@ -169,7 +169,7 @@ func (s *session) presentOffline(ctx context.Context, e *Engine) error {
 			missing = append(missing, fmt.Sprintf("image %q (%s)", name, what))
 		}
 	}
-	for _, r := range s.read() {
+	for _, r := range s.wantedSources() {
 		if !e.store.Has(r.artifact) {
 			missing = append(missing, fmt.Sprintf("source %q (%s)", r.source.Name, r.source.URL+r.source.OCI))
 		}

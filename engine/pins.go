@@ -55,6 +55,7 @@ type pinner struct {
 	place    Place
 	platform string
 	lock     *hcl.Lock
+	lockFile []byte // as it was read, or written since; nil for none
 	how      pinning
 	out      *outside
 	tell     func(event.Event)
@@ -65,7 +66,7 @@ type pinner struct {
 // newPinner reads the lock. Names whose pins move anyway may be pinned twice in
 // it, as a merge leaves them.
 func (e *Engine) newPinner(req Request, how pinning, tell func(event.Event)) (*pinner, error) {
-	lock, diags := hcl.ReadLock(req.Project.Dir, how.moves)
+	lock, file, diags := hcl.ReadLockFile(req.Project.Dir, how.moves)
 	if diags.HasErrors() {
 		return nil, diags
 	}
@@ -73,7 +74,7 @@ func (e *Engine) newPinner(req Request, how pinning, tell func(event.Event)) (*p
 		tell = func(event.Event) {}
 	}
 	out := e.outside(req.Reach, how.offline, tell)
-	return &pinner{e: e, dir: req.Project.Dir, place: req.Place, platform: req.Platform, lock: lock, how: how, out: out, tell: tell}, nil
+	return &pinner{e: e, dir: req.Project.Dir, place: req.Place, platform: req.Platform, lock: lock, lockFile: file, how: how, out: out, tell: tell}, nil
 }
 
 // images pins those that are used.
@@ -159,6 +160,7 @@ func (p *pinner) merge(ctx context.Context) (err error) {
 	if p.pruned != nil {
 		lock.Prune(declared(p.pruned))
 	}
+	p.lockFile = lock.Encode()
 	return hcl.WriteLock(p.dir, lock)
 }
 

@@ -73,7 +73,7 @@ func (r *run) runRecord(status string, stages []store.StageResult) *store.Run {
 	rec := &store.Run{
 		ID: r.id, Project: r.req.Project.Dir, Pipeline: r.s.pipeline.Name, Profile: r.s.pipeline.Profile,
 		Targets: append(append([]string(nil), r.req.Targets...), r.req.Until...), Status: status,
-		Started: r.started.UTC(), Seconds: r.e.cfg.Now().Sub(r.started).Seconds(), Version: r.e.cfg.Version, Isolation: r.req.Place.isolation(), Containerd: r.req.Place.Containerd, Stages: stages,
+		Started: r.started.UTC(), Seconds: r.e.cfg.Now().Sub(r.started).Seconds(), Version: r.e.cfg.Version, Isolation: r.req.Place.isolation(), Containerd: r.req.Place.Containerd, Stages: stages, Files: r.s.files,
 	}
 	for _, p := range r.s.pipeline.Params {
 		rp := store.RunParam{Name: p.Name, Value: p.Value, Origin: p.Origin}

@@ -119,6 +119,9 @@ func (e *Engine) prepareOnce(ctx context.Context, req RunRequest, tell func(even
 	if err := s.consider(req.Project.Dir); err != nil {
 		return nil, err
 	}
+	if err := s.keepFiles(ctx, e.store, req.Project); err != nil {
+		return nil, err
+	}
 	if req.ExpectCached {
 		return s, nil
 	}

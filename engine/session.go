@@ -32,6 +32,8 @@ type session struct {
 	outfit   outfit          // devices; none for a plan
 	sources  *sources
 	batch    *store.Batch // what a run reads of the project for the first time; nil for a plan
+	read     []hcl.File   // the pipeline
+	files    []store.RunFile
 }
 
 // open loads the pipeline, selects stages, pins what comes from outside and makes the
@@ -39,12 +41,12 @@ type session struct {
 // be nil.
 func (e *Engine) open(ctx context.Context, req Request, how pinning, tell func(event.Event)) (*session, error) {
 	ingest := how.ingest
-	l, err := e.load(req.Project, ingest)
+	l, files, err := e.loadFrom(req.Project, ingest)
 	if err != nil {
 		return nil, err
 	}
 	p, g := l.pipeline, l.shape.Graph()
-	s := &session{pipeline: p}
+	s := &session{pipeline: p, read: files}
 	if s.selected, s.outside, err = choose(p, g, req); err != nil {
 		return nil, err
 	}
@@ -155,7 +157,7 @@ func (s *session) keepRead(ctx context.Context, st *store.Store) error {
 
 // bring makes the bytes of the sources that stages will read present.
 func (s *session) bring(ctx context.Context) error {
-	for _, r := range s.read() {
+	for _, r := range s.wantedSources() {
 		if err := s.pins.bring(ctx, r); err != nil {
 			return err
 		}
@@ -163,8 +165,8 @@ func (s *session) bring(ctx context.Context) error {
 	return nil
 }
 
-// read lists the sources from outside the project that stages will read.
-func (s *session) read() []*remote {
+// wantedSources lists those from outside the project that stages will read.
+func (s *session) wantedSources() []*remote {
 	var out []*remote
 	for i := range s.pipeline.Stages {
 		if v := s.planner.Decision(i).Verdict; !s.selected[i] || v != plan.Execute && v != plan.Pending {

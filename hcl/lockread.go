@@ -17,14 +17,21 @@ import (
 // says that its pin is to be looked up anew may be pinned in two ways, as a merge
 // leaves it; nil stands for none.
 func ReadLock(dir string, moving func(name string) bool) (*Lock, Diagnostics) {
+	lock, _, diags := ReadLockFile(dir, moving)
+	return lock, diags
+}
+
+// ReadLockFile is ReadLock that also gives the file itself, nil without one.
+func ReadLockFile(dir string, moving func(name string) bool) (*Lock, []byte, Diagnostics) {
 	data, err := os.ReadFile(filepath.Join(dir, LockFile))
 	if os.IsNotExist(err) {
-		return &Lock{}, nil
+		return &Lock{}, nil, nil
 	}
 	if err != nil {
-		return nil, unreadable(LockFile, err)
+		return nil, nil, unreadable(LockFile, err)
 	}
-	return decodeLock(data, moving)
+	lock, diags := decodeLock(data, moving)
+	return lock, data, diags
 }
 
 func decodeLock(data []byte, moving func(string) bool) (*Lock, Diagnostics) {

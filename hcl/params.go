@@ -185,13 +185,7 @@ func (ev *evaluation) knownParam(name, origin string, at Range) bool {
 // paramFile reads a file of params: a JSON object, or HCL attributes.
 func (ev *evaluation) paramFile(f File) map[string]given {
 	ev.sources[f.Name] = f.Data
-	var file *hashi.File
-	var diags hashi.Diagnostics
-	if strings.HasSuffix(f.Name, ".json") {
-		file, diags = json.Parse(f.Data, f.Name)
-	} else {
-		file, diags = hclsyntax.ParseConfig(f.Data, f.Name, startPos)
-	}
+	file, diags := parseParamFile(f)
 	found := map[string]given{}
 	if !diags.HasErrors() {
 		attrs, more := file.Body.JustAttributes()
@@ -209,6 +203,27 @@ func (ev *evaluation) paramFile(f File) map[string]given {
 		ev.reportSyntax(d)
 	}
 	return found
+}
+
+func parseParamFile(f File) (*hashi.File, hashi.Diagnostics) {
+	if strings.HasSuffix(f.Name, ".json") {
+		return json.Parse(f.Data, f.Name)
+	}
+	return hclsyntax.ParseConfig(f.Data, f.Name, startPos)
+}
+
+// SetsSensitive reports whether a file of params has a value for a sensitive param of p,
+// also one that something later overrides. One that cannot be read may have.
+func SetsSensitive(p *Pipeline, f File) bool {
+	if !slices.ContainsFunc(p.Params, func(v Param) bool { return v.Sensitive }) {
+		return false
+	}
+	file, diags := parseParamFile(f)
+	if diags.HasErrors() {
+		return true
+	}
+	attrs, diags := file.Body.JustAttributes()
+	return diags.HasErrors() || slices.ContainsFunc(p.Params, func(v Param) bool { return v.Sensitive && attrs[v.Name] != nil })
 }
 
 // settle chooses between the default and the value from outside.

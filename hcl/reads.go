@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path"
 	"slices"
 
 	"plumb/hcl/funcs"
@@ -147,4 +148,38 @@ func (r *recorder) unchanged(read Read) bool {
 	}
 	data, _, err := r.content(read.Path)
 	return err == nil && sha256.Sum256(data) == read.Digest
+}
+
+// Seen is what file and fileset saw: files, and the names of others.
+type Seen struct {
+	Files []File
+	Names []string // relative to the project, sorted
+}
+
+// ReadAgain gives what file and fileset saw in dir when p was evaluated; false when the
+// project has changed since.
+func ReadAgain(dir string, p *Pipeline) (Seen, bool) {
+	r := newRecorder(dir)
+	defer r.close()
+	var seen Seen
+	for _, read := range p.Reads {
+		if read.Pattern != "" {
+			names, _, err := r.listing(read.Path, read.Pattern)
+			if err != nil || digestNames(names) != read.Digest {
+				return Seen{}, false
+			}
+			for _, name := range names {
+				seen.Names = append(seen.Names, path.Join(read.Path, name))
+			}
+			continue
+		}
+		data, _, err := r.content(read.Path)
+		if err != nil || sha256.Sum256(data) != read.Digest {
+			return Seen{}, false
+		}
+		seen.Files = append(seen.Files, File{Name: read.Path, Data: data})
+	}
+	slices.Sort(seen.Names)
+	seen.Names = slices.Compact(seen.Names)
+	return seen, true
 }

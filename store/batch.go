@@ -203,9 +203,7 @@ func (b *Batch) settle() {
 		b.s.forgetLogs(f.Attempts)
 	}
 	for _, r := range b.runs {
-		for i := range r.Stages {
-			refs = append(refs, logsOf(r.Stages[i].Attempts)...)
-		}
+		refs = append(refs, r.refs()...)
 	}
 	for d := range b.leases {
 		if len(b.records)+len(b.failures)+len(b.runs) == 0 {
@@ -225,6 +223,20 @@ func (r *Record) refs() []Artifact {
 		}
 	}
 	return append(refs, r.Inputs...)
+}
+
+// refs lists what a run itself refers to: logs, and the files that it was read from.
+func (r *Run) refs() []Artifact {
+	var refs []Artifact
+	for i := range r.Stages {
+		refs = append(refs, logsOf(r.Stages[i].Attempts)...)
+	}
+	for i := range r.Files {
+		if r.Files[i].Kept() {
+			refs = append(refs, r.Files[i].Artifact())
+		}
+	}
+	return refs
 }
 
 func logsOf(attempts []Attempt) []Artifact {
@@ -289,20 +301,30 @@ func (b *Batch) encode() ([]entry, error) {
 	return out, nil
 }
 
-// encodeRun keeps the table of stages apart, by content: runs that had nothing to
-// do share one.
-func (b *Batch) encodeRun(r *Run) ([]byte, error) {
+// encodeRun keeps the table of stages and the list of files apart, by content: runs
+// that had nothing to do share them.
+func (b *Batch) encodeRun(r *Run) (_ []byte, err error) {
 	sr := storedRun{Run: *r}
 	if len(r.Stages) > 0 {
-		table, err := b.s.pack.frame(encodeTable(r.Stages))
-		if err != nil {
+		if sr.Table, err = b.addFrame(encodeTable(r.Stages)); err != nil {
 			return nil, err
 		}
-		if sr.Table, err = b.addBlob(table); err != nil {
+	}
+	if len(r.Files) > 0 {
+		if sr.Files, err = b.addFrame(encodeFiles(r.Files)); err != nil {
 			return nil, err
 		}
 	}
 	return json.Marshal(sr)
+}
+
+// addFrame adds a framed payload as a blob.
+func (b *Batch) addFrame(payload []byte) (Digest, error) {
+	f, err := b.s.pack.frame(payload)
+	if err != nil {
+		return Digest{}, err
+	}
+	return b.addBlob(f)
 }
 
 // fit frames a payload, or puts the frame into a blob.

@@ -246,10 +246,39 @@ func decodeTable(b []byte) ([]StageResult, error) {
 	return stages, nil
 }
 
-// storedRun is a run with the blob of its table.
+// encodeFiles writes the list of a run's files.
+func encodeFiles(files []RunFile) []byte {
+	w := &writer{}
+	w.uint(uint64(len(files)))
+	for i := range files {
+		f := &files[i]
+		w.string(f.Path)
+		w.string(string(f.Role))
+		w.digest(f.Digest)
+		w.int(f.Size)
+		w.bool(f.Withheld)
+		w.bool(f.Lost)
+	}
+	return w.b
+}
+
+func decodeFiles(b []byte) ([]RunFile, error) {
+	r := &reader{b: b}
+	files := make([]RunFile, r.count(6))
+	for i := range files {
+		files[i] = RunFile{Path: r.string(), Role: FileRole(r.string()), Digest: r.digest(), Size: r.int(), Withheld: r.bool(), Lost: r.bool()}
+	}
+	if !r.done() {
+		return nil, errFrame
+	}
+	return files, nil
+}
+
+// storedRun is a run with the blobs of its table and of the list of its files.
 type storedRun struct {
 	Run
 	Table Digest `json:"table,omitzero"`
+	Files Digest `json:"files,omitzero"`
 }
 
 func decodeJSON[T any](b []byte) (*T, error) {

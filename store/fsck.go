@@ -63,6 +63,7 @@ const (
 	FoundLostInput      FindingKind = "lost_input"
 	FoundLostLog        FindingKind = "lost_log"
 	FoundLostTable      FindingKind = "lost_table"
+	FoundLostFile       FindingKind = "lost_file" // of those that said what a run was to do
 	FoundWrongIndex     FindingKind = "wrong_index"
 	FoundDamagedPlaced  FindingKind = "damaged_placed"
 	FoundDamagedCache   FindingKind = "damaged_cache"

@@ -10,8 +10,7 @@ import (
 
 func (f *fsck) run(txn *badger.Txn, item *badger.Item) error {
 	id := RunID(item.Key()[1:])
-	name := "run " + string(id)
-	sr, err := decoded(f, txn, item, name, "plumb runs and plumb show do not show it", decodeJSON[storedRun])
+	sr, err := decoded(f, txn, item, "run "+string(id), "plumb runs and plumb show do not show it", decodeJSON[storedRun])
 	if sr == nil || err != nil {
 		return err
 	}
@@ -19,33 +18,68 @@ func (f *fsck) run(txn *badger.Txn, item *badger.Item) error {
 	if err := f.runIndex(txn, sr); err != nil {
 		return err
 	}
-	stages, err := f.s.table(txn, sr.Table)
+	run := sr.Run
+	changed, err := f.runStages(txn, &run, sr.Table)
 	if err != nil {
-		if err := f.found(Finding{
+		return err
+	}
+	lost, err := f.runFiles(txn, &run, sr.Files)
+	if err != nil || !changed && !lost || !f.o.Repair {
+		return err
+	}
+	f.edits = append(f.edits, edit{key: item.KeyCopy(nil), version: item.Version(), run: &run})
+	return nil
+}
+
+// runStages reads the stages of a run into it, without what is lost of them.
+func (f *fsck) runStages(txn *badger.Txn, run *Run, table Digest) (changed bool, err error) {
+	name := "run " + string(run.ID)
+	if run.Stages, err = f.s.table(txn, table); err != nil {
+		return true, f.found(Finding{
 			Kind: FoundLostTable, Object: name, Detail: err.Error(),
 			Effect: "plumb show does not tell its stages; their results stay", Remedy: "the run is kept without its stages",
-		}, func() error { return nil }); err != nil || !f.o.Repair {
-			return err
-		}
-		sr.Table = Digest{}
-		return f.rewriteJSON(item, sr)
+		}, func() error { return nil })
 	}
 	lost := 0
-	for i := range stages {
+	for i := range run.Stages {
 		var n int
-		stages[i].Attempts, n = f.withoutLost(txn, stages[i].Attempts)
+		run.Stages[i].Attempts, n = f.withoutLost(txn, run.Stages[i].Attempts)
 		lost += n
 	}
 	if lost == 0 {
-		return nil
+		return false, nil
 	}
-	if err := f.lostLogs(name, lost); err != nil || !f.o.Repair {
-		return err
+	return true, f.lostLogs(name, lost)
+}
+
+// runFiles reads what a run was read from into it. What is lost of that stays named,
+// with its digest: restoring the run says so beforehand.
+func (f *fsck) runFiles(txn *badger.Txn, run *Run, list Digest) (changed bool, err error) {
+	x := Finding{
+		Kind: FoundLostFile, Object: "run " + string(run.ID),
+		Effect: "the run cannot be restored whole; its results stay", Remedy: "the run is kept without the list of its files",
 	}
-	run := sr.Run
-	run.Stages = stages
-	f.edits = append(f.edits, edit{key: item.KeyCopy(nil), version: item.Version(), run: &run})
-	return nil
+	if run.Files, err = f.s.files(txn, list); err != nil {
+		x.Detail = err.Error()
+		return true, f.found(x, func() error { return nil })
+	}
+	for i := range run.Files {
+		file := &run.Files[i]
+		if !file.Kept() || file.Lost {
+			continue
+		}
+		lost := f.resolvesFile(txn, file.Artifact())
+		if lost == nil {
+			continue
+		}
+		x.Detail = fmt.Sprintf("%q: %v", file.Path, lost)
+		x.Remedy = "the run says that this file is lost"
+		file.Lost, changed = true, true
+		if err := f.found(x, func() error { return nil }); err != nil {
+			return false, err
+		}
+	}
+	return changed, nil
 }
 
 // runIndex looks whether a run is found by its project.

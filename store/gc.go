@@ -73,6 +73,7 @@ type gcRun struct {
 	drops  []dropping
 	kept   []kept // by age and runs, for the limits
 	marked map[Digest]bool
+	lists  map[Digest]bool // tables of stages and lists of files that were gone through
 	gone   map[string]bool // Badger keys that are dropped, or would be
 	smalls int             // blobs that were dropped from Badger
 }

@@ -121,8 +121,8 @@ type StageResult struct {
 	Metrics  map[string]float64 `json:"metrics,omitempty"`
 }
 
-// Run is one execution of a plan. Stages is kept apart, by content, so that
-// many runs with nothing to do share one table; see Store.PutRun.
+// Run is one execution of a plan. Stages and Files are kept apart, by content, so
+// that many runs with nothing to do share one table; see Store.PutRun.
 type Run struct {
 	ID         RunID         `json:"id"`
 	Project    string        `json:"project"` // absolute directory
@@ -139,6 +139,38 @@ type Run struct {
 	Counts     Counts        `json:"counts"`
 	Origin     *Origin       `json:"origin,omitempty"` // nil while it runs, and in records older than the field
 	Stages     []StageResult `json:"-"`
+	Files      []RunFile     `json:"-"`
+}
+
+// RunFile is a file that said what a run was to do, as it was read. Its content is a
+// blob that lives as long as the run, unless it is Withheld or only Listed.
+type RunFile struct {
+	Path     string   `json:"path"` // relative to the project; of params as the user gave it
+	Role     FileRole `json:"role"`
+	Digest   Digest   `json:"digest,omitzero"`
+	Size     int64    `json:"size"`
+	Withheld bool     `json:"withheld,omitempty"` // it gave the value of a sensitive param: not even its digest is kept
+	Lost     bool     `json:"lost,omitempty"`     // fsck found no content, and was told to repair
+}
+
+// FileRole is what a file was read for.
+type FileRole string
+
+// The roles of files.
+const (
+	RolePipeline FileRole = "pipeline" // plumb.hcl and its like
+	RoleParams   FileRole = "params"   // given by --params, the later ones winning
+	RoleLock     FileRole = "lock"     // plumb.lock.hcl, as it was when the run had pinned
+	RoleRead     FileRole = "read"     // by the function file
+	RoleListed   FileRole = "listed"   // by the function fileset, which sees names alone
+)
+
+// Kept reports whether the store has the content.
+func (f *RunFile) Kept() bool { return !f.Digest.IsZero() }
+
+// Artifact is the file's content.
+func (f *RunFile) Artifact() Artifact {
+	return Artifact{Kind: KindFile, Digest: f.Digest, Size: f.Size}
 }
 
 // RunParam is a resolved param of a run. Value is JSON, "" when sensitive.

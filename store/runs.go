@@ -50,7 +50,7 @@ func indexRun(txn *badger.Txn, r *Run) error {
 	return deleteIf(txn, active)
 }
 
-// Run gives a run with its stages. The error is ErrNotFound when there is none.
+// Run gives a run with its stages and files. The error is ErrNotFound when there is none.
 func (s *Store) Run(id RunID) (*Run, error) {
 	var run *Run
 	err := s.view(func(txn *badger.Txn) error {
@@ -59,7 +59,9 @@ func (s *Store) Run(id RunID) (*Run, error) {
 			return err
 		}
 		run = &sr.Run
-		run.Stages, err = s.table(txn, sr.Table)
+		if run.Stages, err = s.table(txn, sr.Table); err == nil {
+			run.Files, err = s.files(txn, sr.Files)
+		}
 		return err
 	})
 	if err == nil && run == nil {
@@ -80,18 +82,35 @@ func (s *Store) storedRun(txn *badger.Txn, id RunID) (*storedRun, error) {
 }
 
 func (s *Store) table(txn *badger.Txn, d Digest) ([]StageResult, error) {
+	stages, err := listIn(s, txn, d, decodeTable)
+	if err != nil {
+		return nil, fmt.Errorf("its table of stages: %w", err)
+	}
+	return stages, nil
+}
+
+func (s *Store) files(txn *badger.Txn, d Digest) ([]RunFile, error) {
+	files, err := listIn(s, txn, d, decodeFiles)
+	if err != nil {
+		return nil, fmt.Errorf("the list of its files: %w", err)
+	}
+	return files, nil
+}
+
+// listIn reads a list that is kept as a blob of its own; none has the zero digest.
+func listIn[T any](s *Store, txn *badger.Txn, d Digest, decode func([]byte) ([]T, error)) ([]T, error) {
 	if d.IsZero() {
 		return nil, nil
 	}
 	frame, err := s.readBlobIn(txn, d, maxPayload)
 	if err != nil {
-		return nil, fmt.Errorf("its table of stages: %w", err)
+		return nil, err
 	}
 	p, _, err := s.pack.unframe(frame)
 	if err != nil {
-		return nil, fmt.Errorf("its table of stages: %w", err)
+		return nil, err
 	}
-	return decodeTable(p)
+	return decode(p)
 }
 
 // Runs lists runs, newest first, without their stages. Its cost follows what it

@@ -110,21 +110,38 @@ func (g *gcRun) failureRefs(_ *badger.Txn, _, payload []byte) ([]Artifact, error
 	return logsOf(f.Attempts), nil
 }
 
+// runRefs: tables and lists that many runs share are gone through once.
 func (g *gcRun) runRefs(txn *badger.Txn, _, payload []byte) ([]Artifact, error) {
 	sr, err := decodeJSON[storedRun](payload)
-	if err != nil || sr.Table.IsZero() || g.marked[sr.Table] {
+	if err != nil {
 		return nil, err
 	}
-	refs := []Artifact{{Kind: KindFile, Digest: sr.Table}}
-	stages, err := g.s.table(txn, sr.Table)
-	if err != nil {
-		g.s.log.Warn("gc: a run's table of stages is damaged", "run", string(sr.ID), "error", err)
-		return refs, nil
+	var refs []Artifact
+	run := Run{}
+	if !sr.Table.IsZero() && g.first(sr.Table) {
+		refs = append(refs, Artifact{Kind: KindFile, Digest: sr.Table})
+		if run.Stages, err = g.s.table(txn, sr.Table); err != nil {
+			g.s.log.Warn("gc: a run's table of stages is damaged", "run", string(sr.ID), "error", err)
+		}
 	}
-	for i := range stages {
-		refs = append(refs, logsOf(stages[i].Attempts)...)
+	if !sr.Files.IsZero() && g.first(sr.Files) {
+		refs = append(refs, Artifact{Kind: KindFile, Digest: sr.Files})
+		if run.Files, err = g.s.files(txn, sr.Files); err != nil {
+			g.s.log.Warn("gc: the list of a run's files is damaged", "run", string(sr.ID), "error", err)
+		}
 	}
-	return refs, nil
+	return append(refs, run.refs()...), nil
+}
+
+// first reports whether a list was not gone through yet. That it is marked does not say
+// that: somebody may hold it.
+func (g *gcRun) first(list Digest) bool {
+	if g.lists == nil {
+		g.lists = map[Digest]bool{}
+	}
+	seen := g.lists[list]
+	g.lists[list] = true
+	return !seen
 }
 
 // catchUp marks what was committed since; the caller holds off further commits.
