@@ -1,0 +1,283 @@
+package engine
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"plumb/engine/compare"
+	"plumb/engine/plan"
+	"plumb/hcl"
+	"plumb/store"
+)
+
+// The files that runs were read from say what was written. They are evaluated again, so
+// that what is in no key is compared as it counts, block by block and attribute by
+// attribute. What follows from a param is no cause of its own: therefore the new files
+// are evaluated with the old values, and what differs then was written.
+
+// config adds what differs in the pipelines' files, and is not told by a key already.
+func (x *explainer) config(doc *DiffDoc, a, b *store.Run) error {
+	for _, r := range []*store.Run{a, b} {
+		if len(r.Files) == 0 {
+			doc.Notes = append(doc.Notes, fmt.Sprintf("the files of run %s were not kept: what is in no key, like resources, is not compared", r.ID))
+		}
+	}
+	if len(a.Files) == 0 || len(b.Files) == 0 {
+		return nil
+	}
+	doc.Files = x.filesDiff(a.Files, b.Files)
+	if len(doc.Files) == 0 {
+		return nil
+	}
+	x.readFiles(doc, a, b)
+	if !slices.ContainsFunc(doc.Files, func(f FileChange) bool { return f.role == store.RolePipeline }) {
+		return nil // params and the lock are told by what they changed
+	}
+	settings, err := x.settings(doc, a, b)
+	if err != nil {
+		return err
+	}
+	for i := range settings {
+		if d := difference(&settings[i]); !located(doc, &d) {
+			doc.Causes = append(doc.Causes, d)
+		}
+	}
+	x.textAlone(doc)
+	return nil
+}
+
+// settings gives what was written and is in no key.
+func (x *explainer) settings(doc *DiffDoc, a, b *store.Run) ([]compare.Change, error) {
+	old, err := x.evaluated(a, a.Params)
+	if err == nil {
+		var new *hcl.Pipeline
+		if new, err = x.evaluated(b, under(a, b)); err != nil {
+			new, err = x.evaluated(b, b.Params)
+		}
+		if err == nil {
+			return compare.Settings(old, new), nil
+		}
+	}
+	var diags hcl.Diagnostics
+	if !errors.As(err, &diags) && !errors.Is(err, errNotKept) && !errors.Is(err, store.ErrNotFound) {
+		return nil, err
+	}
+	doc.Notes = append(doc.Notes, "the pipelines are compared line by line only: "+firstLine(err))
+	return nil, nil
+}
+
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
+}
+
+// under gives run b's params with the values that run a had.
+func under(a, b *store.Run) []store.RunParam {
+	out := slices.Clone(b.Params)
+	for i := range out {
+		if j := slices.IndexFunc(a.Params, func(p store.RunParam) bool { return p.Name == out[i].Name }); j >= 0 {
+			out[i] = a.Params[j]
+		}
+	}
+	return out
+}
+
+// evaluated is a run's pipeline, from the files that are kept of it and these values.
+func (x *explainer) evaluated(r *store.Run, params []store.RunParam) (_ *hcl.Pipeline, err error) {
+	dir, err := os.MkdirTemp("", "plumb-diff-")
+	if err != nil {
+		return nil, fmt.Errorf("evaluating the pipeline of run %s: %w", r.ID, err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	var files []hcl.File
+	for _, f := range r.Files {
+		if f.Role != store.RolePipeline && f.Role != store.RoleRead && f.Role != store.RoleListed {
+			continue
+		}
+		var data []byte
+		if f.Role != store.RoleListed {
+			if data, err = x.e.store.ReadBlob(f.Digest, maxPipelineFile); err != nil {
+				return nil, fmt.Errorf("%q of run %s: %w", f.Path, r.ID, err)
+			}
+		}
+		if f.Role == store.RolePipeline {
+			files = append(files, hcl.File{Name: f.Path, Data: data})
+		} else if err := writeBelow(dir, f.Path, data); err != nil {
+			return nil, fmt.Errorf("evaluating the pipeline of run %s: %w", r.ID, err)
+		}
+	}
+	values := map[string]json.RawMessage{}
+	for _, p := range params {
+		if p.Value != "" { // not a sensitive one
+			values[p.Name] = json.RawMessage(p.Value)
+		}
+	}
+	given, err := json.Marshal(values)
+	if err != nil {
+		return nil, fmt.Errorf("the params of run %s: %w", r.ID, err)
+	}
+	p, diags := hcl.Evaluate(dir, files, hcl.Options{ParamFiles: []hcl.File{{Name: "params.json", Data: given}}, Profile: r.Profile})
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	return p, nil
+}
+
+// maxPipelineFile bounds what of a pipeline is read.
+const maxPipelineFile = 64 << 20
+
+func writeBelow(dir, path string, data []byte) error {
+	if !filepath.IsLocal(path) {
+		return fmt.Errorf("the path %q leaves the project", path)
+	}
+	at := filepath.Join(dir, path)
+	if err := os.MkdirAll(filepath.Dir(at), 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(at, data, 0o600)
+}
+
+// located moves a change of where an image or a source comes from to the cause that it
+// gave, if it gave one.
+func located(doc *DiffDoc, d *Difference) bool {
+	kind, rest, _ := strings.Cut(d.Name, ".")
+	for i := range doc.Causes {
+		c := &doc.Causes[i]
+		switch {
+		case kind == "image" && c.Kind == plan.ReasonImage && strings.HasPrefix(rest, c.Name+"."):
+		case kind == "image" && c.Kind == plan.ReasonImage && c.Name == "platform" && strings.HasSuffix(rest, ".platform"):
+		default:
+			continue
+		}
+		c.OldFrom, c.NewFrom = d.Old, d.New
+		return true
+	}
+	return false
+}
+
+// readFiles tells files that expressions read as causes. A text that is written as it
+// was and has such a file in it follows from it.
+func (x *explainer) readFiles(doc *DiffDoc, a, b *store.Run) {
+	at := -1
+	for _, f := range doc.Files {
+		if f.role != store.RoleRead {
+			continue
+		}
+		d := Difference{Change: Change{Reason: plan.Reason{Kind: compare.Config, Name: f.Path, Detail: "read by file()"}, Diff: f.Diff, Note: f.Note}, Stages: []string{}}
+		if f.Change != "changed" {
+			d.Detail += ", " + f.Change
+		}
+		doc.Causes = append(doc.Causes, d)
+		at = len(doc.Causes) - 1
+	}
+	if at < 0 {
+		return
+	}
+	var texts []string
+	doc.Causes = slices.DeleteFunc(doc.Causes, func(c Difference) bool {
+		follows := c.unwritten && (c.Kind == plan.ReasonCommand || c.Kind == plan.ReasonEnv)
+		if follows {
+			texts = append(texts, c.Stages...)
+		}
+		return follows
+	})
+	last := &doc.Causes[len(doc.Causes)-1]
+	slices.Sort(texts)
+	last.Stages = slices.Compact(texts)
+	if last.Stages == nil {
+		last.Stages = []string{}
+	}
+}
+
+// textAlone tells a file whose text differs, when nothing is told that comes from text:
+// comments, layout, a default that another value hides.
+func (x *explainer) textAlone(doc *DiffDoc) {
+	for i := range doc.Causes {
+		switch c := &doc.Causes[i]; c.Kind {
+		case plan.ReasonInput, plan.ReasonParam:
+			if c.Detail != "" || c.NewFrom == "default" || c.OldFrom == "default" {
+				return
+			}
+		case compare.Profile, compare.Targets, compare.Varied:
+		case plan.ReasonImage:
+			if c.OldFrom != "" || c.NewFrom != "" {
+				return
+			}
+		default:
+			return
+		}
+	}
+	for _, f := range doc.Files {
+		if f.role == store.RolePipeline {
+			d := Difference{Change: Change{Reason: plan.Reason{Kind: compare.Config, Name: f.Path, Detail: "its text alone"}, Diff: f.Diff, Note: f.Note}, Stages: []string{}}
+			doc.Causes = append(doc.Causes, d)
+		}
+	}
+}
+
+// filesDiff compares the lists, each file line by line.
+func (x *explainer) filesDiff(a, b []store.RunFile) []FileChange {
+	out := []FileChange{}
+	id := func(f *store.RunFile) string { return string(f.Role) + "\x00" + f.Path }
+	old := map[string]*store.RunFile{}
+	for i := range a {
+		old[id(&a[i])] = &a[i]
+	}
+	for i := range b {
+		f := &b[i]
+		was := old[id(f)]
+		delete(old, id(f))
+		if f.Role == store.RoleListed || was != nil && was.Digest == f.Digest {
+			continue
+		}
+		out = append(out, x.runFileDiff(was, f))
+	}
+	for i := range a {
+		if f := &a[i]; old[id(f)] != nil && f.Role != store.RoleListed {
+			out = append(out, x.runFileDiff(f, nil))
+		}
+	}
+	return out
+}
+
+func (x *explainer) runFileDiff(a, b *store.RunFile) FileChange {
+	c := FileChange{Change: "changed", Diff: []string{}}
+	f := b
+	switch {
+	case a == nil:
+		c.Change = "added"
+	case b == nil:
+		c.Change, f = "removed", a
+	}
+	c.Path, c.role = f.Path, f.Role
+	var text [2][]byte
+	for i, side := range []*store.RunFile{a, b} {
+		if side == nil {
+			continue
+		}
+		if side.Withheld {
+			c.Note = "it gave the value of a sensitive param, and is not kept"
+			return c
+		}
+		data, err := x.e.store.ReadBlob(side.Digest, maxText)
+		switch {
+		case errors.Is(err, store.ErrTooLarge):
+			c.Note = "too large to compare line by line"
+			return c
+		case err != nil:
+			c.Note = errNotKept.Error()
+			return c
+		case !isText(data):
+			c.Note = "not text"
+			return c
+		}
+		text[i] = data
+	}
+	c.Diff = lineDiff(text[0], text[1])
+	return c
+}
