@@ -133,6 +133,7 @@ type WhyDoc struct {
 	NewRun   store.RunID   `json:"new_run"`
 	Reasons  []plan.Reason `json:"reasons"`
 	Changes  []Change      `json:"changes"`
+	Causes   []Difference  `json:"causes,omitempty"` // what was changed in the stages before it, when it differs because of them
 }
 
 // Change is one difference laid open: for a file its lines, for a directory its
@@ -145,6 +146,7 @@ type Change struct {
 	Files    []inventory.FileChange    `json:"files,omitempty"`    // of an image with the same packages
 	Table    *table.Diff               `json:"table,omitempty"`    // of a CSV, JSON Lines or Parquet file
 	Note     string                    `json:"note,omitempty"`     // why there is nothing of these, or what it lacks
+	From     string                    `json:"from,omitempty"`     // the stage that made an input, which differs itself: see Causes
 	Unseen   bool                      `json:"unseen,omitempty"`   // an agent could say more: images are looked into by one
 }
 

@@ -26,7 +26,7 @@ func (e *Engine) diff(ctx context.Context, req DiffRequest) (*DiffDoc, error) {
 	if err != nil {
 		return nil, err
 	}
-	result, err := e.compared(a, b, nil)
+	result, err := e.compared(a, b)
 	if err != nil {
 		return nil, err
 	}
@@ -91,8 +91,8 @@ func diffRun(r *store.Run) DiffRun {
 	return DiffRun{Run: r.ID, Status: r.Status, Started: r.Started, Seconds: r.Seconds, Stages: len(r.Stages), Version: r.Version, Origin: r.Origin}
 }
 
-// compared compares two runs, or what of them only is about, nil for all.
-func (e *Engine) compared(a, b *store.Run, only map[string]bool) (*compare.Result, error) {
+// compared compares what is recorded of two runs.
+func (e *Engine) compared(a, b *store.Run) (*compare.Result, error) {
 	runs := [2]*store.Run{a, b}
 	var keys [2]map[string]store.Key
 	for i, r := range runs {
@@ -106,9 +106,6 @@ func (e *Engine) compared(a, b *store.Run, only map[string]bool) (*compare.Resul
 		side := &compare.Run{ID: r.ID, Profile: r.Profile, Targets: r.Targets, Params: r.Params, Maker: e.makers(r)}
 		for n := range r.Stages {
 			st := &r.Stages[n]
-			if only != nil && !only[st.Name] {
-				continue
-			}
 			s := compare.Stage{Name: st.Name, Status: st.Status, Error: st.Error, Reason: st.Reason, Key: st.Key, Metrics: st.Metrics}
 			if other, ok := keys[1-i][st.Name]; ok && other != st.Key && !st.Key.IsZero() {
 				if err := e.fillIn(&s); err != nil {

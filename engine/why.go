@@ -3,7 +3,9 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 
+	"plumb/engine/compare"
 	"plumb/engine/plan"
 	"plumb/store"
 	"plumb/store/tree"
@@ -98,7 +100,62 @@ func (x *explainer) betweenRuns(req WhyRequest) (*WhyDoc, error) {
 	}
 	doc := &WhyDoc{Schema: Schema, Stage: req.Stage, Key: b.key, OldKey: a.key, OldRun: a.run, NewRun: b.run}
 	x.compare(doc, a, b)
-	return doc, nil
+	return doc, x.upstream(doc, a, b)
+}
+
+// upstream names what was changed in the stages before this one, when it differs
+// because of them: the same causes that diff tells of the two runs.
+func (x *explainer) upstream(doc *WhyDoc, a, b *recorded) error {
+	var runs [2]*store.Run
+	for i, id := range []store.RunID{a.run, b.run} {
+		var err error
+		if runs[i], err = x.e.store.Run(id); err != nil {
+			return fmt.Errorf("reading run %q: %w", id, err)
+		}
+	}
+	result, err := x.e.compared(runs[0], runs[1])
+	if err != nil {
+		return err
+	}
+	before := result.Upstream(doc.Stage)
+	if len(before) == 0 {
+		return nil
+	}
+	for i := range doc.Changes {
+		c := &doc.Changes[i]
+		if w := b.note.Whence(c.Name); c.Kind == plan.ReasonInput && before[w.Stage] {
+			c.From = w.Stage
+		}
+	}
+	var causes []compare.Change
+	for _, c := range result.Causes {
+		c.Stages = slices.DeleteFunc(slices.Clone(c.Stages), func(s string) bool { return !before[s] })
+		if len(c.Stages) > 0 {
+			causes = append(causes, c)
+		}
+	}
+	doc.Causes, err = x.lay(causes)
+	return err
+}
+
+// waiting names what makes the stages run that a stage waits for.
+func (x *explainer) waiting(doc *WhyDoc, s *session, stage int) {
+	for _, j := range s.planner.Graph().Order() {
+		d := s.planner.Decision(j)
+		if j == stage || d.Verdict != plan.Execute {
+			continue
+		}
+		name := s.planner.Stage(j).Name
+		x.inputs = s.planner.Inputs(j)
+		for _, r := range d.Reasons {
+			if i := slices.IndexFunc(doc.Causes, func(o Difference) bool { return o.Reason == r }); i >= 0 {
+				doc.Causes[i].Stage, doc.Causes[i].Stages = "", append(doc.Causes[i].Stages, name)
+				continue
+			}
+			doc.Causes = append(doc.Causes, Difference{Change: x.change(r), Stage: name, Stages: []string{name}})
+		}
+	}
+	x.inputs = s.planner.Inputs(stage)
 }
 
 func (x *explainer) compare(doc *WhyDoc, a, b *recorded) {
@@ -139,6 +196,9 @@ func (x *explainer) now(req WhyRequest) (*WhyDoc, error) {
 	doc := &WhyDoc{Schema: Schema, Stage: req.Stage, Decision: d.Verdict, Key: d.Key}
 	if req.RunA != "" {
 		return x.againstRun(doc, req, d, s.planner.Note(i))
+	}
+	if d.Verdict == plan.Pending {
+		x.waiting(doc, s, i)
 	}
 	x.fill(doc, d.Reasons)
 	if d.Record != nil {

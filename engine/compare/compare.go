@@ -99,6 +99,8 @@ type Result struct {
 	Consequences []Change
 	Unknown      []Change // what cannot be told
 	Equal        int      // stages whose keys are equal
+
+	Follows map[string][]string // by stage, those because of which it differs
 }
 
 // Same says that nothing that counts differs: what somebody wrote, or a key. It says
@@ -107,9 +109,24 @@ func (r *Result) Same() bool {
 	return len(r.Causes) == 0 && len(r.Unknown) == 0 && !slices.ContainsFunc(r.Consequences, func(c Change) bool { return c.Kind != Status && c.Kind != Metric })
 }
 
+// Upstream are the stages that a stage differs because of, near and far.
+func (r *Result) Upstream(stage string) map[string]bool {
+	seen := map[string]bool{}
+	next := r.Follows[stage]
+	for len(next) > 0 {
+		s := next[0]
+		next = next[1:]
+		if !seen[s] {
+			seen[s] = true
+			next = append(next[:len(next):len(next)], r.Follows[s]...)
+		}
+	}
+	return seen
+}
+
 // Runs compares run a with run b.
 func Runs(a, b *Run) *Result {
-	c := &comparison{runs: [2]*Run{a, b}, known: map[identity]int{}, result: &Result{Causes: []Change{}, Consequences: []Change{}, Unknown: []Change{}}}
+	c := &comparison{runs: [2]*Run{a, b}, known: map[identity]int{}, result: &Result{Causes: []Change{}, Consequences: []Change{}, Unknown: []Change{}, Follows: map[string][]string{}}}
 	for i, r := range c.runs {
 		c.at[i] = make(map[string]*Stage, len(r.Stages))
 		for n := range r.Stages {

@@ -93,6 +93,9 @@ func (c *comparison) keys(a, b *Stage) {
 		own = true
 		c.own(a, b, r)
 	}
+	if len(from) > 0 {
+		c.result.Follows[b.Name] = from
+	}
 	if !own {
 		c.consequence(plan.ReasonUpstream, b.Name, plan.Reason{Name: strings.Join(from, " "), Old: a.Key.String(), New: b.Key.String(), Detail: "it reads from " + strings.Join(from, ", ")})
 	}
