@@ -34,7 +34,7 @@ func (x *explainer) imageChange(c *Change) {
 			return
 		}
 		if !has {
-			c.Note = fmt.Sprintf("image %s is not kept any more: their packages cannot be compared", d)
+			c.Note = fmt.Sprintf("image %s is not among those that are kept: their packages cannot be compared", d)
 			return
 		}
 	}

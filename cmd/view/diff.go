@@ -235,20 +235,21 @@ func outcomes(doc *engine.DiffDoc) []*outcome {
 		case compare.Metric:
 			o.metrics = append(o.metrics, line{"", metricLine(d)})
 		case compare.Duration:
-			if d.Relative != nil && math.Abs(*d.Relative) >= 0.1 {
-				o.took = secondsOf(d.Old) + " → " + secondsOf(d.New)
-			}
+			o.took = took(d)
 		}
 	}
 	return out
 }
 
-func secondsOf(v string) string {
-	f, err := strconv.ParseFloat(v, 64)
-	if err != nil {
-		return v
+// took is "" where a stage took about as long as before: a tenth is nothing, and
+// neither is a blink.
+func took(d *engine.Difference) string {
+	old, errA := strconv.ParseFloat(d.Old, 64)
+	new, errB := strconv.ParseFloat(d.New, 64)
+	if errA != nil || errB != nil || math.Abs(new-old) < 0.1 || math.Abs(new-old) < 0.1*old {
+		return ""
 	}
-	return seconds(f)
+	return seconds(old) + " → " + seconds(new)
 }
 
 func metricLine(d *engine.Difference) string {

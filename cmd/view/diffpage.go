@@ -106,12 +106,12 @@ func pageCauseOf(d *engine.Difference) pageCause {
 		c.Blocks = append(c.Blocks, pageText{"lines", pageLines(d.Diff), ""})
 	}
 	if d.Table != nil {
-		c.Blocks = append(c.Blocks, pageText{"as a table", signed(tableLines(d.Table)), ""})
+		c.Blocks = append(c.Blocks, pageText{"as a table", signed(tableLines(d.Table, len(d.Table.Shifts))), ""})
 	}
 	for _, e := range d.Entries {
 		t := pageText{Title: e.Path + " " + e.Change, Lines: pageLines(e.Diff), Note: e.Note}
 		if e.Table != nil {
-			t.Lines = append(t.Lines, signed(tableLines(e.Table))...)
+			t.Lines = append(t.Lines, signed(tableLines(e.Table, len(e.Table.Shifts)))...)
 		}
 		c.Blocks = append(c.Blocks, t)
 	}

@@ -15,8 +15,9 @@ type line struct {
 }
 
 // tableLines tells a comparison of two tables: how large they are, then columns, then
-// rows, then how values are distributed where that shifted.
-func tableLines(d *tables.Diff) []line {
+// rows, then how values are distributed in the columns where that shifted, at most so
+// many of them.
+func tableLines(d *tables.Diff, most int) []line {
 	out := []line{{"", sizes(d)}}
 	say := func(sign, format string, args ...any) { out = append(out, line{sign, fmt.Sprintf(format, args...)}) }
 	c := d.Columns
@@ -36,10 +37,18 @@ func tableLines(d *tables.Diff) []line {
 		say("~", "column %s moved from place %d to %d", v.Name, v.Old, v.New)
 	}
 	out = append(out, rowLines(&d.Rows)...)
+	shifted := 0
 	for i := range d.Shifts {
-		if s := &d.Shifts[i]; s.Size != "none" && s.Measure != "" {
+		s := &d.Shifts[i]
+		if s.Size == "none" || s.Measure == "" {
+			continue
+		}
+		if shifted++; shifted <= most {
 			say("", "%s  %s shift (%s %s)%s", s.Name, s.Size, s.Measure, number(s.Shift), means(s))
 		}
+	}
+	if shifted > most {
+		say("", "and %s more shifted", plural(shifted-most, "column"))
 	}
 	return out
 }
@@ -60,9 +69,8 @@ func means(s *tables.ColumnShift) string {
 	return fmt.Sprintf(", mean %s → %s", number(*s.A.Mean), number(*s.B.Mean))
 }
 
-func rowLines(r *tables.Rows) []line {
-	var out []line
-	say := func(sign, format string, args ...any) { out = append(out, line{sign, fmt.Sprintf(format, args...)}) }
+// rowCounts is "" when no row differs.
+func rowCounts(r *tables.Rows) string {
 	var parts []string
 	for _, p := range []struct {
 		n    int64
@@ -73,9 +81,18 @@ func rowLines(r *tables.Rows) []line {
 		}
 	}
 	if len(parts) == 0 {
+		return ""
+	}
+	return "rows: " + strings.Join(parts, ", ")
+}
+
+func rowLines(r *tables.Rows) []line {
+	counts := rowCounts(r)
+	if counts == "" {
 		return nil
 	}
-	say("", "rows: %s", strings.Join(parts, ", "))
+	out := []line{{"", counts}}
+	say := func(sign, format string, args ...any) { out = append(out, line{sign, fmt.Sprintf(format, args...)}) }
 	for _, c := range r.FirstChanged {
 		where := fmt.Sprintf("row %d", c.NumberB)
 		if c.Key != "" {

@@ -39,6 +39,7 @@ func Why(w io.Writer, s Style, doc *engine.WhyDoc) {
 const (
 	maxChanges = 40
 	maxColumns = 300
+	maxShifts  = 6 // columns whose distribution is told
 )
 
 func headline(s Style, doc *engine.WhyDoc, changes int) string {
@@ -66,7 +67,11 @@ func headline(s Style, doc *engine.WhyDoc, changes int) string {
 
 func change(w io.Writer, s Style, c engine.Change) {
 	fmt.Fprintln(w, "  "+s.paint(yellow, title(c)))
-	if !opened(w, s, &c) && c.Note == "" && (c.Old != "" || c.New != "") {
+	if c.From != "" {
+		made(w, s, &c)
+		return
+	}
+	if !opened(w, s, &c) && (c.Note == "" || c.Kind == plan.ReasonImage) && (c.Old != "" || c.New != "") {
 		if c.Old != "" || c.Detail == "" {
 			fmt.Fprintf(w, "    %s\n", s.paint(red, "- "+printable(c.Old)))
 		}
@@ -79,19 +84,28 @@ func change(w io.Writer, s Style, c engine.Change) {
 	}
 }
 
+// made prints of an input that a stage made, and that differs because of it, no more
+// than how much: what was changed stands below.
+func made(w io.Writer, s Style, c *engine.Change) {
+	fmt.Fprintf(w, "    made by stage %s, which differs\n", printable(c.From))
+	if c.Table != nil {
+		signedLines(w, s, "    ", []line{{"", sizes(c.Table)}, {"", rowCounts(&c.Table.Rows)}})
+	}
+}
+
 // opened prints what a change is laid open to, if it is.
 func opened(w io.Writer, s Style, c *engine.Change) bool {
 	switch {
 	case len(c.Diff) > 0:
 		diffLines(w, s, "    ", c.Diff)
 	case c.Table != nil:
-		signedLines(w, s, "    ", tableLines(c.Table))
+		signedLines(w, s, "    ", tableLines(c.Table, maxShifts))
 	case len(c.Entries) > 0:
 		for _, e := range c.Entries {
 			fmt.Fprintf(w, "    %s %s\n", entryMark[e.Change], printable(e.Path))
 			diffLines(w, s, "        ", e.Diff)
 			if e.Table != nil {
-				signedLines(w, s, "        ", tableLines(e.Table))
+				signedLines(w, s, "        ", tableLines(e.Table, maxShifts))
 			}
 			if e.Note != "" {
 				fmt.Fprintf(w, "        %s\n", printable(e.Note))
@@ -112,6 +126,9 @@ func signedLines(w io.Writer, s Style, indent string, lines []line) {
 	colors := map[string]string{"+": green, "-": red, "~": yellow}
 	for _, l := range lines {
 		text := printable(l.text)
+		if text == "" {
+			continue
+		}
 		if l.sign != "" {
 			text = l.sign + " " + text
 		}
