@@ -11,6 +11,7 @@ import (
 
 	"plumb/engine/compare"
 	"plumb/engine/plan"
+	"plumb/store"
 )
 
 // A pipeline in which each kind of ingredient is there to be changed: two stages read a
@@ -235,4 +236,236 @@ func must[T any](v T, err error) T {
 		panic(err)
 	}
 	return v
+}
+
+// TestWhyNamesTheSame asks why of each stage between two runs, and wants for every stage
+// what diff says of it, once.
+func TestWhyNamesTheSame(t *testing.T) {
+	tests := map[string]struct {
+		change func(r *rig)
+		params map[string]string
+		want   map[string]string // by stage: its own changes, and those before it
+	}{
+		"a param": {params: map[string]string{"n": "2"}, want: map[string]string{"a": "param n 1 > 2", "b": "param n 1 > 2", "c": "input b.txt from b | param n 1 > 2 [b]"}},
+		"a value": {change: func(r *rig) { r.edit("rows.csv", "20", "21") }, want: map[string]string{"a": "input rows.csv", "c": "input a.csv from a | input rows.csv [a]"}},
+		"a renamed input": {change: func(r *rig) {
+			r.edit("plumb.hcl", `"code.txt"`, `"other.txt"`)
+			r.write("other.txt", "one\ntwo\nthree\n")
+		}, want: map[string]string{"a": "input other.txt code.txt > other.txt"}},
+		"a seed that follows": {change: func(r *rig) { r.edit("plumb.hcl", "seed    = 1", "seed    = param.n") }, params: map[string]string{"n": "2"}, want: map[string]string{"a": "param n 1 > 2", "b": "param n 1 > 2"}},
+		"an output's name": {change: func(r *rig) {
+			r.edit("plumb.hcl", "{ rows =", "{ lines =")
+			r.edit("plumb.hcl", "stage.a.rows", "stage.a.lines")
+		}, want: map[string]string{"a": "output lines rows > lines", "c": ""}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := diffRig(t)
+			r.mustRun()
+			if tt.change != nil {
+				tt.change(r)
+			}
+			r.mustRun(func(q *RunRequest) { q.Project.Params = tt.params })
+			runs := must(r.Runs(t.Context(), RunsRequest{Dir: r.dir})).Runs
+			for stage, want := range tt.want {
+				doc, err := r.Why(t.Context(), WhyRequest{Request: Request{Project: Project{Dir: r.dir}}, Stage: stage, RunA: string(runs[1].ID), RunB: string(runs[0].ID)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if d := cmp.Diff(want, whyBrief(doc)); d != "" {
+					t.Errorf("%s (-want +got):\n%s", stage, d)
+				}
+			}
+		})
+	}
+}
+
+func whyBrief(doc *WhyDoc) string {
+	var own []string
+	for _, c := range doc.Changes {
+		text := strings.TrimSpace(string(c.Kind) + " " + c.Name)
+		if !strings.Contains(c.Old+c.New, "sha256:") {
+			text += " " + c.Old + " > " + c.New
+		}
+		if c.From != "" {
+			text += " from " + c.From
+		}
+		own = append(own, text)
+	}
+	out := strings.Join(own, ", ")
+	for _, c := range doc.Causes {
+		out += " | " + strings.Split(brief([]Difference{c}), "\n")[0]
+	}
+	return out
+}
+
+func TestWhyOfWhatWaits(t *testing.T) {
+	r := diffRig(t)
+	r.mustRun()
+	doc, err := r.Why(t.Context(), WhyRequest{Request: Request{Project: Project{Dir: r.dir, Params: map[string]string{"n": "2"}}}, Stage: "c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if doc.Decision != plan.Pending || brief(doc.Causes) != "param n 1 > 2 [a b]" {
+		t.Errorf("%s: %s", doc.Decision, brief(doc.Causes))
+	}
+}
+
+// consequencesOf writes what came of it.
+func consequencesOf(doc *DiffDoc) string {
+	var out []string
+	for i := range doc.Consequences {
+		d := &doc.Consequences[i]
+		if d.Kind == compare.Duration {
+			continue
+		}
+		text := d.Stage + ": " + strings.TrimSpace(string(d.Kind)+" "+d.Name)
+		if !strings.Contains(d.Old+d.New, "sha256:") && d.Old+d.New != string(d.Old)+"" || d.Kind == compare.Status {
+			text += " " + d.Old + " > " + d.New
+		}
+		if d.Relative != nil {
+			text += fmt.Sprintf(" %+.2f", *d.Relative)
+		}
+		if d.Detail != "" {
+			text += " (" + d.Detail + ")"
+		}
+		out = append(out, text)
+	}
+	return strings.Join(out, "\n")
+}
+
+func TestDiffTellsWhatCameOfIt(t *testing.T) {
+	const metrics = `
+param "acc" { default = 0.5 }
+param "more" { default = "" }
+stage "a" {
+  command = ["write", "m.json", "{\"acc\": ${param.acc}, \"same\": 1${param.more}}", ";", "write", "kept", "as ever"]
+  outputs = { kept = "kept", log = "m.json" }
+  metrics = "m.json"
+}
+stage "b" {
+  inputs  = [stage.a.kept]
+  command = ["copy", "kept", "b"]
+  outputs = { b = "b" }
+}
+stage "late" {
+  command = ["write", "l", "${stage.a.metrics.acc}"]
+  outputs = { l = "l" }
+}
+stage "d" {
+  command = ["fail", "${param.acc == 0.9 ? 3 : 0}"]
+}
+`
+	r := newRig(t, metrics)
+	run := func(params map[string]string) string {
+		_, _, err := r.ran(t.Context(), func(q *RunRequest) { q.Project.Params, q.KeepGoing = params, true })
+		if err != nil {
+			return err.Error()
+		}
+		return ""
+	}
+	steps := []struct {
+		name         string
+		params       map[string]string
+		causes, want string
+	}{
+		{"first", map[string]string{}, "", ""},
+		{"a metric moves", map[string]string{"acc": "0.75"}, "param acc 0.5 > 0.75 [a d]", "a: output kept (equal)\na: output log (changed)\na: metric acc 0.5 > 0.75 +0.50\nlate: upstream a (it reads from a)\nlate: output l (changed)"},
+		{"a metric comes", map[string]string{"acc": "0.75", "more": `, "new": 0`}, "param more \"\" > \", \\\"new\\\": 0\" [a]", "a: output kept (equal)\na: output log (changed)\na: metric new  > 0 (run ID has none)"},
+		{"a stage fails", map[string]string{"acc": "0.9", "more": `, "new": 0`}, "param acc 0.75 > 0.9 [a d]", "a: output kept (equal)\na: output log (changed)\na: metric acc 0.75 > 0.9 +0.20\nd: status cached > failed (its command ended with exit status 3)\nlate: upstream a (it reads from a)\nlate: output l (changed)"},
+	}
+	for i, st := range steps {
+		run(st.params)
+		if i == 0 {
+			continue
+		}
+		doc := r.diffLatest()
+		if d := cmp.Diff(st.causes, brief(doc.Causes)); d != "" {
+			t.Errorf("%s: causes (-want +got):\n%s", st.name, d)
+		}
+		got := strings.NewReplacer(string(doc.A.Run), "ID", string(doc.B.Run), "ID").Replace(consequencesOf(doc))
+		if d := cmp.Diff(st.want, got); d != "" {
+			t.Errorf("%s: consequences (-want +got):\n%s", st.name, d)
+		}
+	}
+}
+
+// TestDiffOfAStageThatVaries forces a stage that gives something else each time: nobody
+// changed anything, and that is what is told.
+func TestDiffOfAStageThatVaries(t *testing.T) {
+	r := newRig(t, "stage \"a\" {\n command = [\"random\", \"x\"]\n outputs = { x = \"x\" }\n}\nstage \"b\" {\n inputs = [stage.a]\n command = [\"copy\", \"x\", \"y\"]\n outputs = { y = \"y\" }\n}\n")
+	r.mustRun()
+	r.mustRun(func(q *RunRequest) { q.Force = []string{"a"} })
+	doc := r.diffLatest()
+	if len(doc.Causes) != 1 || doc.Causes[0].Kind != compare.Varied || doc.Causes[0].Name != "stage.a.x" || doc.Same {
+		t.Errorf("causes: %s", brief(doc.Causes))
+	}
+}
+
+func TestDiffWithoutData(t *testing.T) {
+	r := diffRig(t)
+	r.mustRun()
+	r.edit("rows.csv", "20", "21")
+	r.mustRun()
+	doc := r.diffLatest(func(q *DiffRequest) { q.NoData = true })
+	if want := "input rows.csv [a]\n  -2,20\n  +2,21"; brief(doc.Causes) != want {
+		t.Errorf("got %s", brief(doc.Causes))
+	}
+}
+
+func TestDiffOfWhatIsNotThere(t *testing.T) {
+	r := diffRig(t)
+	ask := func(a, b string) string {
+		t.Helper()
+		_, err := r.Diff(t.Context(), DiffRequest{Request: Request{Project: Project{Dir: r.dir}}, A: a, B: b})
+		e := AsError(err)
+		if err == nil || e.Kind != Invalid {
+			t.Errorf("%q %q: %v", a, b, err)
+			return ""
+		}
+		return e.Message + " | " + e.Hint
+	}
+	wantText := func(got, want string) {
+		t.Helper()
+		if !strings.Contains(got, want) {
+			t.Errorf("got %q, want %q in it", got, want)
+		}
+	}
+	wantText(ask("", ""), "there is no run of this project yet")
+	r.mustRun()
+	first := must(r.Runs(t.Context(), RunsRequest{Dir: r.dir})).Runs[0].ID
+	wantText(ask("", ""), "is the first of its project")
+	r.edit("rows.csv", "20", "21")
+	r.mustRun()
+	last := must(r.Runs(t.Context(), RunsRequest{Dir: r.dir})).Runs[0].ID
+	wantText(ask("nonsense", ""), `there is no run "nonsense"`)
+	wantText(ask(string(first), string(last)[:len(last)-1]+"?"), "did you mean "+string(last)+"?")
+	wantText(ask("2", ""), `"2" is the beginning of several runs | name one of: `+string(last))
+	if err := r.store.PutRun(&store.Run{ID: last + "z", Project: r.dir, Status: statusRunning}); err != nil {
+		t.Fatal(err)
+	}
+	wantText(ask(string(first), string(last)+"z"), "is still under way")
+}
+
+// TestDiffOfWhatIsCollected drops the records behind a run: what is known is told, and
+// what is not.
+func TestDiffOfWhatIsCollected(t *testing.T) {
+	r := diffRig(t)
+	r.mustRun()
+	r.edit("rows.csv", "20", "21")
+	r.mustRun(func(q *RunRequest) { q.Project.Params = map[string]string{"idle": "3"} })
+	run := must(r.store.Run(must(r.Runs(t.Context(), RunsRequest{Dir: r.dir})).Runs[1].ID))
+	r.write("rows.csv", rowsCSV)
+	r.mustRun()
+	for i := range run.Stages { // as if gc had taken what the old run had, and left its record
+		run.Stages[i].Key = store.Key(store.Sum([]byte(run.Stages[i].Name)))
+	}
+	run.ID, run.Started = "20250101-000000-aaaa", run.Started.AddDate(-1, 0, 0)
+	if err := r.store.PutRun(run); err != nil {
+		t.Fatal(err)
+	}
+	doc := r.diffLatest(func(q *DiffRequest) { q.A = string(run.ID) })
+	if len(doc.Causes) != 0 || len(doc.Unknown) != 3 || doc.Same || doc.Unknown[0].Detail != "what it was in run "+string(run.ID)+" is not kept any more" {
+		t.Errorf("causes %s, unknown %v", brief(doc.Causes), doc.Unknown)
+	}
 }
