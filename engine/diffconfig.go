@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"plumb/engine/compare"
 	"plumb/engine/plan"
 	"plumb/hcl"
@@ -51,17 +53,25 @@ func (x *explainer) config(doc *DiffDoc, a, b *store.Run) error {
 	return nil
 }
 
-// settings gives what was written and is in no key.
+// settings gives what was written and is in no key. A thousand stages that are written
+// out take a tenth of a second to evaluate, so both sides are evaluated at once, and kept
+// for the next question.
 func (x *explainer) settings(doc *DiffDoc, a, b *store.Run) ([]compare.Change, error) {
-	old, err := x.evaluated(a, a.Params)
-	if err == nil {
-		var new *hcl.Pipeline
+	var old, new *hcl.Pipeline
+	var g errgroup.Group
+	g.Go(func() (err error) {
+		old, err = x.evaluated(a, a.Params)
+		return err
+	})
+	g.Go(func() (err error) {
 		if new, err = x.evaluated(b, under(a, b)); err != nil {
 			new, err = x.evaluated(b, b.Params)
 		}
-		if err == nil {
-			return compare.Settings(old, new), nil
-		}
+		return err
+	})
+	err := g.Wait()
+	if err == nil {
+		return compare.Settings(old, new), nil
 	}
 	var diags hcl.Diagnostics
 	if !errors.As(err, &diags) && !errors.Is(err, errNotKept) && !errors.Is(err, store.ErrNotFound) {
@@ -88,44 +98,80 @@ func under(a, b *store.Run) []store.RunParam {
 }
 
 // evaluated is a run's pipeline, from the files that are kept of it and these values.
-func (x *explainer) evaluated(r *store.Run, params []store.RunParam) (_ *hcl.Pipeline, err error) {
-	dir, err := os.MkdirTemp("", "plumb-diff-")
+func (x *explainer) evaluated(r *store.Run, params []store.RunParam) (*hcl.Pipeline, error) {
+	var files []hcl.File
+	var others []store.RunFile // that expressions read
+	for _, f := range r.Files {
+		switch f.Role {
+		case store.RolePipeline:
+			data, err := x.e.store.ReadBlob(f.Digest, maxPipelineFile)
+			if err != nil {
+				return nil, fmt.Errorf("%q of run %s: %w", f.Path, r.ID, err)
+			}
+			files = append(files, hcl.File{Name: f.Path, Data: data})
+		case store.RoleRead, store.RoleListed:
+			others = append(others, f)
+		}
+	}
+	opts, err := optionsOf(r, params)
+	if err != nil {
+		return nil, err
+	}
+	print := hcl.Fingerprint(files, opts)
+	if l := x.e.pipelines.get(print); l != nil && len(others) == 0 {
+		return l.pipeline, nil
+	}
+	dir, err := x.readAgain(others)
 	if err != nil {
 		return nil, fmt.Errorf("evaluating the pipeline of run %s: %w", r.ID, err)
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	var files []hcl.File
-	for _, f := range r.Files {
-		if f.Role != store.RolePipeline && f.Role != store.RoleRead && f.Role != store.RoleListed {
-			continue
-		}
-		var data []byte
-		if f.Role != store.RoleListed {
-			if data, err = x.e.store.ReadBlob(f.Digest, maxPipelineFile); err != nil {
-				return nil, fmt.Errorf("%q of run %s: %w", f.Path, r.ID, err)
-			}
-		}
-		if f.Role == store.RolePipeline {
-			files = append(files, hcl.File{Name: f.Path, Data: data})
-		} else if err := writeBelow(dir, f.Path, data); err != nil {
-			return nil, fmt.Errorf("evaluating the pipeline of run %s: %w", r.ID, err)
-		}
+	p, diags := hcl.Evaluate(dir, files, opts)
+	if err := os.RemoveAll(dir); err != nil {
+		return nil, fmt.Errorf("evaluating the pipeline of run %s: %w", r.ID, err)
 	}
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	if len(others) == 0 {
+		x.e.pipelines.put(print, p)
+	}
+	return p, nil
+}
+
+// optionsOf gives values of params as they are recorded; those of sensitive ones are not.
+func optionsOf(r *store.Run, params []store.RunParam) (hcl.Options, error) {
 	values := map[string]json.RawMessage{}
 	for _, p := range params {
-		if p.Value != "" { // not a sensitive one
+		if p.Value != "" {
 			values[p.Name] = json.RawMessage(p.Value)
 		}
 	}
 	given, err := json.Marshal(values)
 	if err != nil {
-		return nil, fmt.Errorf("the params of run %s: %w", r.ID, err)
+		return hcl.Options{}, fmt.Errorf("the params of run %s: %w", r.ID, err)
 	}
-	p, diags := hcl.Evaluate(dir, files, hcl.Options{ParamFiles: []hcl.File{{Name: "params.json", Data: given}}, Profile: r.Profile})
-	if diags.HasErrors() {
-		return nil, diags
+	return hcl.Options{ParamFiles: []hcl.File{{Name: "params.json", Data: given}}, Profile: r.Profile}, nil
+}
+
+// readAgain makes a directory with what expressions read of a project. Of a file that was
+// only listed the name is all that counts.
+func (x *explainer) readAgain(files []store.RunFile) (dir string, err error) {
+	if dir, err = os.MkdirTemp("", "plumb-diff-"); err != nil {
+		return "", err
 	}
-	return p, nil
+	for _, f := range files {
+		var data []byte
+		if f.Role == store.RoleRead {
+			data, err = x.e.store.ReadBlob(f.Digest, maxPipelineFile)
+		}
+		if err == nil {
+			err = writeBelow(dir, f.Path, data)
+		}
+		if err != nil {
+			return "", errors.Join(fmt.Errorf("%q: %w", f.Path, err), os.RemoveAll(dir))
+		}
+	}
+	return dir, nil
 }
 
 // maxPipelineFile bounds what of a pipeline is read.
