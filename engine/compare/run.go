@@ -121,10 +121,17 @@ func sameTargets(a, b []string) bool {
 func onlyIn(gone, come []string) string {
 	var parts []string
 	if len(gone) > 0 {
-		parts = append(parts, fmt.Sprintf("%d stages were part of the old run alone", len(gone)))
+		parts = append(parts, stages(len(gone))+" of the old run alone")
 	}
 	if len(come) > 0 {
-		parts = append(parts, fmt.Sprintf("%d stages are part of the new run alone", len(come)))
+		parts = append(parts, stages(len(come))+" of the new run alone")
 	}
 	return strings.Join(parts, ", ")
+}
+
+func stages(n int) string {
+	if n == 1 {
+		return "1 stage"
+	}
+	return fmt.Sprintf("%d stages", n)
 }
