@@ -126,7 +126,13 @@ func job(c *store.CI) string {
 // cause prints one cause: on one line where it is a short value, else below it.
 func cause(w io.Writer, s Style, d *engine.Difference) {
 	head := s.paint(yellow, printable(causeTitle(d)))
-	if short(d) {
+	switch {
+	case !short(d):
+	case d.Detail == "added":
+		head += "  " + s.paint(green, printable(d.New))
+	case d.Detail == "removed":
+		head += "  " + s.paint(red, printable(d.Old))
+	default:
 		head += "  " + s.paint(red, printable(orNone(d.Old))) + " → " + s.paint(green, printable(orNone(d.New)))
 	}
 	if from := whence(d); from != "" {

@@ -16,7 +16,7 @@ type line struct {
 
 // tableLines tells a comparison of two tables: how large they are, then columns, then
 // rows, then how values are distributed in the columns where that shifted, at most so
-// many of them.
+// many of them. Where each row that differs is shown that says nothing more.
 func tableLines(d *tables.Diff, most int) []line {
 	out := []line{{"", sizes(d)}}
 	say := func(sign, format string, args ...any) { out = append(out, line{sign, fmt.Sprintf(format, args...)}) }
@@ -37,6 +37,9 @@ func tableLines(d *tables.Diff, most int) []line {
 		say("~", "column %s moved from place %d to %d", v.Name, v.Old, v.New)
 	}
 	out = append(out, rowLines(&d.Rows)...)
+	if allShown(&d.Rows) {
+		return out
+	}
 	shifted := 0
 	for i := range d.Shifts {
 		s := &d.Shifts[i]
@@ -110,11 +113,17 @@ func rowLines(r *tables.Rows) []line {
 	for _, v := range r.FirstRemoved {
 		say("-", "row %d  %s", v.Number, cellsOf(v.Cells))
 	}
-	if shown := int64(len(r.FirstChanged) + len(r.FirstAdded) + len(r.FirstRemoved)); r.Changed+r.Added+r.Removed > shown {
-		say("", "and %d more", r.Changed+r.Added+r.Removed-shown)
+	if !allShown(r) {
+		say("", "and %d more", r.Changed+r.Added+r.Removed-shownRows(r))
 	}
 	return out
 }
+
+func shownRows(r *tables.Rows) int64 {
+	return int64(len(r.FirstChanged) + len(r.FirstAdded) + len(r.FirstRemoved))
+}
+
+func allShown(r *tables.Rows) bool { return r.Changed+r.Added+r.Removed <= shownRows(r) }
 
 func cellsOf(all []tables.Value) string {
 	var texts []string
