@@ -138,8 +138,10 @@ func (e *Engine) fillIn(s *compare.Stage) error {
 		s.Fields = nil // of another format: it is not known what it was
 		return nil
 	}
-	s.Note, err = plan.DecodeNote(note)
-	return err
+	if n, err := plan.DecodeNote(note); err == nil { // a damaged one makes the explanation poorer, and no more
+		s.Note = n
+	}
+	return nil
 }
 
 // makers finds who made a content in a run, for records that do not note where inputs

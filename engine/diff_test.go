@@ -1,7 +1,10 @@
 package engine
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +14,8 @@ import (
 
 	"plumb/engine/compare"
 	"plumb/engine/plan"
+	"plumb/engine/runtime"
+	"plumb/hcl"
 	"plumb/store"
 )
 
@@ -107,6 +112,12 @@ func brief(all []Difference) string {
 }
 
 func changeLines(b *strings.Builder, c *Change) {
+	for _, p := range c.Packages {
+		fmt.Fprintln(b, " ", p.Change, p.Name, p.Old, p.New)
+	}
+	for _, f := range c.Files {
+		fmt.Fprintln(b, " ", f.Change, f.Path)
+	}
 	for _, l := range c.Diff {
 		if l[0] == '+' || l[0] == '-' {
 			fmt.Fprintln(b, "  "+l)
@@ -445,6 +456,145 @@ func TestDiffOfWhatIsNotThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantText(ask(string(first), string(last)+"z"), "is still under way")
+}
+
+// imagesRuntime is a fake runtime that has images: directories.
+type imagesRuntime struct {
+	*fakeRuntime
+	roots map[string]string // by manifest
+}
+
+func (f *imagesRuntime) Images(context.Context) ([]runtime.StoredImage, error) { return nil, nil }
+
+func (f *imagesRuntime) Has(_ context.Context, manifest string) (bool, error) {
+	return f.roots[manifest] != "", nil
+}
+
+func (f *imagesRuntime) Remove(context.Context, string) error { return nil }
+
+func (f *imagesRuntime) OpenBlob(context.Context, string) (io.ReadCloser, error) {
+	return nil, errors.New("there are no blobs")
+}
+
+func (f *imagesRuntime) View(_ context.Context, manifest string, fn func(string) error) error {
+	return fn(f.roots[manifest])
+}
+
+// TestDiffLooksIntoImages changes a package, and then a file, and then an image that is
+// gone.
+func TestDiffLooksIntoImages(t *testing.T) {
+	const status = "Package: libc6\nStatus: install ok installed\nVersion: 2.36\nArchitecture: amd64\n\nPackage: numpy\nStatus: install ok installed\nVersion: 1.24\nArchitecture: amd64\n\n"
+	r := diffRig(t)
+	roots := map[string]string{}
+	dir := r.store.Dir()
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	e, err := Open(Config{Dir: dir, NewRuntime: func(context.Context, Place) (runtime.Runtime, error) { return &imagesRuntime{r.rt, roots}, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Engine = e
+	t.Cleanup(func() { // after it what closes the rig's own again
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	image := func(seed string, files map[string]string) {
+		root := t.TempDir()
+		for name, text := range files {
+			if err := writeBelow(root, name, []byte(text)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d := store.Sum([]byte(seed)).String()
+		roots[d] = root
+		b := string(must(os.ReadFile(filepath.Join(r.dir, "image/index.json"))))
+		i := strings.Index(b, "sha256:")
+		r.write("image/index.json", b[:i]+d+b[i+len(d):])
+		r.mustRun()
+	}
+	image("one", map[string]string{"var/lib/dpkg/status": status})
+	steps := []struct {
+		seed  string
+		files map[string]string
+		want  string
+	}{
+		{"two", map[string]string{"var/lib/dpkg/status": strings.Replace(status, "1.24", "2.0", 1)}, "image x [a b c]\n  changed numpy 1.24 2.0"},
+		{"three", map[string]string{"var/lib/dpkg/status": strings.Replace(status, "1.24", "2.0", 1), "etc/conf": "x"}, "image x [a b c]\n  added etc"},
+		{"four", map[string]string{"var/lib/dpkg/status": strings.Replace(status, "1.24", "2.0", 1), "etc/conf": "x"}, "image x [a b c]\n  note their packages and files are the same: they differ in how these lie in layers, or in the config"},
+	}
+	for _, st := range steps {
+		image(st.seed, st.files)
+		doc := r.diffLatest()
+		if d := cmp.Diff(st.want, brief(doc.Causes)); d != "" {
+			t.Errorf("%s (-want +got):\n%s", st.seed, d)
+		}
+	}
+	delete(roots, store.Sum([]byte("three")).String())
+	if want := "image " + store.Sum([]byte("three")).String() + " is not among those that are kept: their packages cannot be compared"; r.diffLatest().Causes[0].Note != want {
+		t.Errorf("got %q", r.diffLatest().Causes[0].Note)
+	}
+}
+
+func TestDiffOfOtherFiles(t *testing.T) {
+	r := newRig(t, `
+param "keep" { default = 2 }
+stage "a" {
+  command = ["write", "x", "${file("words.txt")}"]
+  outputs = { x = "x" }
+}
+stage "b" {
+  for_each = fileset("d", "*.txt")
+  command  = ["write", "y-${each.value}", each.value]
+  outputs  = { y = "y-${each.value}" }
+  timeout  = "${param.keep}m"
+}
+`)
+	r.write("words.txt", "one\ntwo\n")
+	r.write("d/1.txt", "")
+	r.mustRun()
+	steps := []struct {
+		name   string
+		change func()
+		params map[string]string
+		want   string
+	}{
+		{"a file that a text has in it", func() { r.write("words.txt", "one\nzwei\n") }, nil, "config words.txt (read by file()) [a]\n  -two\n  +zwei"},
+		{"a file that a fileset finds", func() { r.write("d/2.txt", "") }, nil, "stage b[2.txt] (added) [b[2.txt]]"},
+		{"a param that is in no key is no setting besides", nil, map[string]string{"keep": "3"}, "param keep 2 > 3 []"},
+		{"a lock alone", func() { r.write(hcl.LockFile, string((&hcl.Lock{}).Encode())) }, map[string]string{"keep": "3"}, ""},
+	}
+	for _, st := range steps {
+		if st.change != nil {
+			st.change()
+		}
+		r.mustRun(func(q *RunRequest) { q.Project.Params = st.params })
+		doc := r.diffLatest()
+		if d := cmp.Diff(st.want, brief(doc.Causes)); d != "" {
+			t.Errorf("%s (-want +got):\n%s", st.name, d)
+		}
+	}
+}
+
+// TestDiffAcrossProjects names a run of another directory in full.
+func TestDiffAcrossProjects(t *testing.T) {
+	r := diffRig(t)
+	r.mustRun()
+	first := must(r.Runs(t.Context(), RunsRequest{Dir: r.dir})).Runs[0].ID
+	other := t.TempDir()
+	if err := os.CopyFS(other, os.DirFS(r.dir)); err != nil {
+		t.Fatal(err)
+	}
+	r.dir = other
+	r.mustRun()
+	doc := r.diffLatest(func(q *DiffRequest) { q.A = string(first) })
+	if !doc.Same || doc.Equal != 3 || doc.A.Run != first {
+		t.Errorf("%+v", doc)
+	}
+	if _, err := r.Diff(t.Context(), DiffRequest{Request: Request{Project: Project{Dir: r.dir}}, A: string(first)[len(first)-4:]}); err == nil {
+		t.Error("the last letters of a run of another project were taken")
+	}
 }
 
 // TestDiffOfWhatIsCollected drops the records behind a run: what is known is told, and

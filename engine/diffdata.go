@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -32,6 +33,7 @@ func (x *explainer) fileChange(c *Change, old, new store.Digest) {
 // tableChange compares two contents as tables. What is not one, or is not there, is left
 // to others, with the reason.
 func (x *explainer) tableChange(c *Change, old, new store.Digest) (done bool, why string) {
+	defer x.e.store.LeaseBlobs(store.Artifact{Digest: old}, store.Artifact{Digest: new})()
 	a, err := x.tableFile(c.Name, old)
 	if err != nil {
 		return false, ""
@@ -40,7 +42,12 @@ func (x *explainer) tableChange(c *Change, old, new store.Digest) (done bool, wh
 	if err != nil {
 		return false, ""
 	}
-	d, err := table.Compare(x.ctx, a, b, table.Options{First: firstRows})
+	temp, clear, err := x.e.scratch()
+	if err != nil {
+		return false, "not compared as tables: " + err.Error()
+	}
+	d, err := table.Compare(x.ctx, a, b, table.Options{First: firstRows, Temp: temp})
+	err = errors.Join(err, clear())
 	var form *table.FormError
 	switch {
 	case errors.As(err, &form):
@@ -52,6 +59,18 @@ func (x *explainer) tableChange(c *Change, old, new store.Digest) (done bool, wh
 	}
 	c.Table = d
 	return true, ""
+}
+
+// scratch is a directory for what of large tables does not fit into memory: on the
+// store's disk, and where that must not be written the system's.
+func (e *Engine) scratch() (dir string, clear func() error, err error) {
+	if e.cfg.ReadOnly {
+		return "", func() error { return nil }, nil
+	}
+	if dir, err = e.store.TempDir("table-"); err != nil {
+		return "", nil, err
+	}
+	return dir, func() error { return os.RemoveAll(dir) }, nil
 }
 
 // firstRows is how many rows of each kind are shown.
