@@ -577,6 +577,65 @@ stage "b" {
 	}
 }
 
+// TestDiffTellsAFileOnce has stages that read a file by itself, as part of a directory,
+// and as part of a directory in it.
+func TestDiffTellsAFileOnce(t *testing.T) {
+	stage := func(name, input string) string {
+		return fmt.Sprintf("stage %q {\n inputs = [%q]\n command = [\"write\", %q, \"x\"]\n outputs = { o = %q }\n}\n", name, input, name, name)
+	}
+	r := newRig(t, stage("file", "d/e/f.txt")+stage("outer", "d")+stage("inner", "d/e")+stage("other", "g.txt"))
+	r.write("d/e/f.txt", "one\n")
+	r.write("d/x.txt", "x\n")
+	r.write("g.txt", "g\n")
+	r.mustRun()
+	r.write("d/e/f.txt", "two\n")
+	r.write("g.txt", "h\n")
+	r.mustRun()
+	want := "input d [file inner outer]\n  changed e/f.txt\n  -one\n  +two\n\ninput g.txt [other]\n  -g\n  +h"
+	if d := cmp.Diff(strings.ReplaceAll(want, "\n\n", "\n"), brief(r.diffLatest().Causes)); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+// TestDiffOfLargeAndBinaryFiles names what is not compared line by line.
+func TestDiffOfLargeAndBinaryFiles(t *testing.T) {
+	r := newRig(t, "stage \"a\" {\n inputs = [\"big.txt\", \"bin\", \"t.csv\"]\n command = [\"print\", \"x\"]\n}\n")
+	rows := strings.Repeat("1,2,3\n", 400_000)
+	r.write("big.txt", rows)
+	r.write("bin", "\x00\x01")
+	r.write("t.csv", "a,b,c\n"+rows)
+	r.mustRun()
+	r.write("big.txt", rows+"4,5,6\n")
+	r.write("bin", "\x00\x01\x02")
+	r.write("t.csv", "a,b,c\n"+rows+"4,5,6\n")
+	r.mustRun()
+	want := "input big.txt [a]\n  note too large to compare line by line\ninput bin [a]\n  note not text: 2 bytes before, 3 now\ninput t.csv [a]\n  rows 400000 > 400001: +1 -0 ~0, columns +0 -0"
+	if d := cmp.Diff(want, brief(r.diffLatest().Causes)); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	left, err := os.ReadDir(filepath.Join(r.store.Dir(), "tmp"))
+	if err != nil || len(left) > 0 && strings.HasPrefix(left[0].Name(), "table-") {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// TestDiffByProfile changes a value that a profile gives: it stands in the files, which
+// are told no second time.
+func TestDiffByProfile(t *testing.T) {
+	r := newRig(t, "param \"n\" { default = 1 }\nprofile \"small\" { params = { n = 2 } }\nstage \"a\" {\n command = [\"print\", \"${param.n}\"]\n}\n")
+	small := func(q *RunRequest) { q.Project.Profile = "small" }
+	r.mustRun()
+	r.mustRun(small)
+	if got, want := brief(r.diffLatest().Causes), "profile  > small []\nparam n 1 > 2 [a]"; got != want {
+		t.Errorf("another profile: %s, want %s", got, want)
+	}
+	r.edit("plumb.hcl", "n = 2", "n = 3")
+	r.mustRun(small)
+	if got, want := brief(r.diffLatest().Causes), "param n 2 > 3 [a]"; got != want {
+		t.Errorf("another value in the profile: %s, want %s", got, want)
+	}
+}
+
 // TestDiffAcrossProjects names a run of another directory in full.
 func TestDiffAcrossProjects(t *testing.T) {
 	r := diffRig(t)

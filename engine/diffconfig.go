@@ -40,12 +40,13 @@ func (x *explainer) config(doc *DiffDoc, a, b *store.Run) error {
 	if !slices.ContainsFunc(doc.Files, func(f FileChange) bool { return f.role == store.RolePipeline }) {
 		return nil // params and the lock are told by what they changed
 	}
-	settings, err := x.settings(doc, a, b)
+	old, new, err := x.pipelines(a, b)
 	if err != nil {
-		return err
+		return x.linesOnly(doc, err)
 	}
+	settings := compare.Settings(old, new)
 	for i := range settings {
-		if d := difference(&settings[i]); !located(doc, &d) {
+		if d := difference(&settings[i]); !located(doc, &d, new) {
 			doc.Causes = append(doc.Causes, d)
 		}
 	}
@@ -53,11 +54,9 @@ func (x *explainer) config(doc *DiffDoc, a, b *store.Run) error {
 	return nil
 }
 
-// settings gives what was written and is in no key. A thousand stages that are written
-// out take a tenth of a second to evaluate, so both sides are evaluated at once, and kept
-// for the next question.
-func (x *explainer) settings(doc *DiffDoc, a, b *store.Run) ([]compare.Change, error) {
-	var old, new *hcl.Pipeline
+// pipelines evaluates both sides. A thousand stages that are written out take a tenth of
+// a second, so they are evaluated at once, and kept for the next question.
+func (x *explainer) pipelines(a, b *store.Run) (old, new *hcl.Pipeline, err error) {
 	var g errgroup.Group
 	g.Go(func() (err error) {
 		old, err = x.evaluated(a, a.Params)
@@ -69,16 +68,18 @@ func (x *explainer) settings(doc *DiffDoc, a, b *store.Run) ([]compare.Change, e
 		}
 		return err
 	})
-	err := g.Wait()
-	if err == nil {
-		return compare.Settings(old, new), nil
-	}
+	return old, new, g.Wait()
+}
+
+// linesOnly says that what is in no key is not compared, when that is because of what is
+// kept: a file that is gone, the language of another plumb, a sensitive param.
+func (x *explainer) linesOnly(doc *DiffDoc, err error) error {
 	var diags hcl.Diagnostics
-	if !errors.As(err, &diags) && !errors.Is(err, errNotKept) && !errors.Is(err, store.ErrNotFound) {
-		return nil, err
+	if !errors.As(err, &diags) && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrDamaged) {
+		return err
 	}
 	doc.Notes = append(doc.Notes, "the pipelines are compared line by line only: "+firstLine(err))
-	return nil, nil
+	return nil
 }
 
 func firstLine(err error) string {
@@ -190,13 +191,16 @@ func writeBelow(dir, path string, data []byte) error {
 
 // located moves a change of where an image or a source comes from to the cause that it
 // gave, if it gave one.
-func located(doc *DiffDoc, d *Difference) bool {
+func located(doc *DiffDoc, d *Difference, p *hcl.Pipeline) bool {
 	kind, rest, _ := strings.Cut(d.Name, ".")
 	for i := range doc.Causes {
 		c := &doc.Causes[i]
 		switch {
 		case kind == "image" && c.Kind == plan.ReasonImage && strings.HasPrefix(rest, c.Name+"."):
 		case kind == "image" && c.Kind == plan.ReasonImage && c.Name == "platform" && strings.HasSuffix(rest, ".platform"):
+		case kind == "source" && c.Kind == plan.ReasonInput && slices.ContainsFunc(p.Sources, func(s hcl.Source) bool {
+			return s.Path == c.Name && (rest == s.Name+".url" || rest == s.Name+".oci")
+		}):
 		default:
 			continue
 		}
@@ -246,12 +250,12 @@ func (x *explainer) textAlone(doc *DiffDoc) {
 	for i := range doc.Causes {
 		switch c := &doc.Causes[i]; c.Kind {
 		case plan.ReasonInput, plan.ReasonParam:
-			if c.Detail != "" || c.NewFrom == "default" || c.OldFrom == "default" {
+			if c.Detail != "" || fromText(c.OldFrom) || fromText(c.NewFrom) {
 				return
 			}
 		case compare.Profile, compare.Targets, compare.Varied:
 		case plan.ReasonImage:
-			if c.OldFrom != "" || c.NewFrom != "" {
+			if c.Detail != "" || c.OldFrom != "" || c.NewFrom != "" {
 				return
 			}
 		default:
@@ -264,6 +268,11 @@ func (x *explainer) textAlone(doc *DiffDoc) {
 			doc.Causes = append(doc.Causes, d)
 		}
 	}
+}
+
+// fromText says that a value stands in the pipeline's files.
+func fromText(origin string) bool {
+	return origin == "default" || strings.HasPrefix(origin, "profile ")
 }
 
 // filesDiff compares the lists, each file line by line.

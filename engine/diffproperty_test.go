@@ -15,11 +15,9 @@ import (
 // project is a random project: so many layers of stages, each of which reads from some
 // of the layer before, from files, and names params.
 type randomProject struct {
-	params   map[string]int
-	files    map[string]string
-	stages   []randomStage
-	comment  string
-	describe string
+	params map[string]int
+	files  map[string]string
+	stages []randomStage
 }
 
 type randomStage struct {

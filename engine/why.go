@@ -57,6 +57,9 @@ func (x *explainer) recorded(run, stage string) (*recorded, error) {
 		if full.Stages[i].Name != stage {
 			continue
 		}
+		if full.Stages[i].Key.IsZero() {
+			return nil, invalid("plumb show tells what happened", "stage %q was %s in run %s: it never came to what it would have done", stage, full.Stages[i].Status, head.ID)
+		}
 		r, err := x.action(full.Stages[i].Key)
 		if err != nil {
 			return nil, err

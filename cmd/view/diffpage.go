@@ -64,14 +64,11 @@ type pageOutcome struct {
 }
 
 func pageOf(doc *engine.DiffDoc) *page {
-	p := &page{DiffDoc: doc}
-	for _, r := range []pageRow{
+	p := &page{DiffDoc: doc, Around: []pageRow{
 		{"run", string(doc.A.Run), string(doc.B.Run)}, {"status", doc.A.Status, doc.B.Status},
 		{"started", doc.A.Started.UTC().Format(time.RFC3339), doc.B.Started.UTC().Format(time.RFC3339)},
 		{"took", seconds(doc.A.Seconds), seconds(doc.B.Seconds)},
-	} {
-		p.Around = append(p.Around, r)
-	}
+	}}
 	for _, r := range surroundings(doc) {
 		if r.old != r.new {
 			p.Around = append(p.Around, pageRow{r.name, orNone(r.old), orNone(r.new)})

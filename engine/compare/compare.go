@@ -103,10 +103,9 @@ type Result struct {
 	Follows map[string][]string // by stage, those because of which it differs
 }
 
-// Same says that nothing that counts differs: what somebody wrote, or a key. It says
-// nothing when something is unknown.
+// Same says that nothing differs, and that nothing is unknown.
 func (r *Result) Same() bool {
-	return len(r.Causes) == 0 && len(r.Unknown) == 0 && !slices.ContainsFunc(r.Consequences, func(c Change) bool { return c.Kind != Status && c.Kind != Metric })
+	return len(r.Causes)+len(r.Consequences)+len(r.Unknown) == 0
 }
 
 // Upstream are the stages that a stage differs because of, near and far.
