@@ -563,6 +563,8 @@ stage "b" {
 		{"a file that a text has in it", func() { r.write("words.txt", "one\nzwei\n") }, nil, "config words.txt (read by file()) [a]\n  -two\n  +zwei"},
 		{"a file that a fileset finds", func() { r.write("d/2.txt", "") }, nil, "stage b[2.txt] (added) [b[2.txt]]"},
 		{"a param that is in no key is no setting besides", nil, map[string]string{"keep": "3"}, "param keep 2 > 3 []"},
+		{"such a param, and the text", func() { r.edit("plumb.hcl", "for_each", "# each\n  for_each") }, map[string]string{"keep": "4"}, "param keep 3 > 4 []\nconfig plumb.hcl (its text alone) []\n  +  # each"},
+		{"such a param, and a limit", func() { r.edit("plumb.hcl", "timeout  =", "grace    = \"1s\"\n  timeout  =") }, map[string]string{"keep": "3"}, "param keep 4 > 3 []\nconfig stage.b.grace 10s > 1s [b[1.txt] b[2.txt]]"},
 		{"a lock alone", func() { r.write(hcl.LockFile, string((&hcl.Lock{}).Encode())) }, map[string]string{"keep": "3"}, ""},
 	}
 	for _, st := range steps {
