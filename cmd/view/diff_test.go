@@ -158,3 +158,19 @@ func TestDiffPage(t *testing.T) {
 		t.Errorf("what people wrote is there %d times, want 7", n)
 	}
 }
+
+func TestSizesOfTables(t *testing.T) {
+	for name, tt := range map[string]struct {
+		a, b tables.Size
+		want string
+	}{
+		"equal":                     {tables.Size{Rows: 1, Bytes: 10}, tables.Size{Rows: 1, Bytes: 10}, "1 row, 10 B"},
+		"a value":                   {tables.Size{Rows: 178, Bytes: 11288}, tables.Size{Rows: 178, Bytes: 11290}, "178 rows, 11288 → 11290 B"},
+		"rows":                      {tables.Size{Rows: 1, Bytes: 10}, tables.Size{Rows: 2, Bytes: 2048}, "1 → 2 rows, 10 B → 2.0 KiB"},
+		"a row for others, as long": {tables.Size{Rows: 3, Bytes: 10}, tables.Size{Rows: 2, Bytes: 10}, "3 → 2 rows, 10 B"},
+	} {
+		if got := sizes(&tables.Diff{A: tt.a, B: tt.b}); got != tt.want {
+			t.Errorf("%s: %q, want %q", name, got, tt.want)
+		}
+	}
+}

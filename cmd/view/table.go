@@ -56,11 +56,20 @@ func tableLines(d *tables.Diff, most int) []line {
 	return out
 }
 
+// sizes says how large both are, in bytes where units would hide that they differ.
 func sizes(d *tables.Diff) string {
-	if d.A.Rows == d.B.Rows && d.A.Bytes == d.B.Bytes {
-		return fmt.Sprintf("%s, %s", plural64(d.A.Rows, "row"), size(d.A.Bytes))
+	rows, bytes := plural64(d.B.Rows, "row"), size(d.B.Bytes)
+	if d.A.Rows != d.B.Rows {
+		rows = fmt.Sprintf("%d → %s", d.A.Rows, rows)
 	}
-	return fmt.Sprintf("%d → %s, %s → %s", d.A.Rows, plural64(d.B.Rows, "row"), size(d.A.Bytes), size(d.B.Bytes))
+	switch old := size(d.A.Bytes); {
+	case d.A.Bytes == d.B.Bytes:
+	case old == bytes:
+		bytes = fmt.Sprintf("%d → %d B", d.A.Bytes, d.B.Bytes)
+	default:
+		bytes = old + " → " + bytes
+	}
+	return rows + ", " + bytes
 }
 
 func plural64(n int64, word string) string { return plural(int(n), word) }
