@@ -93,7 +93,7 @@ func TestNotKept(t *testing.T) {
 	}
 	s.want(0, dir, "run", "--keep", "features", "features")
 	s.want(0, dir, "get", "features.all", "-o", to)
-	if fi, err := os.Stat(filepath.Join(to, "big")); err != nil || fi.Size() != 8<<20 {
+	if fi, err := os.Stat(filepath.Join(to, "big")); err != nil || fi.Size() != 16<<20 {
 		t.Errorf("got %v, %v", fi, err)
 	}
 	var doc engine.ShowDoc

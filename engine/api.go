@@ -5,8 +5,10 @@ import (
 	"time"
 
 	"plumb/engine/event"
+	"plumb/engine/inventory"
 	"plumb/engine/plan"
 	"plumb/engine/runtime"
+	"plumb/engine/table"
 	"plumb/hcl"
 	"plumb/store"
 )
@@ -17,6 +19,7 @@ type API interface {
 	Plan(ctx context.Context, req Request) (*PlanDoc, error)
 	Run(ctx context.Context, req RunRequest, emit func(event.Event)) error
 	Why(ctx context.Context, req WhyRequest) (*WhyDoc, error)
+	Diff(ctx context.Context, req DiffRequest) (*DiffDoc, error)
 	Runs(ctx context.Context, req RunsRequest) (*RunsDoc, error)
 	Show(ctx context.Context, req ShowRequest) (*ShowDoc, error)
 	Logs(ctx context.Context, req LogsRequest, emit func(LogLine)) error
@@ -117,6 +120,8 @@ type WhyRequest struct {
 	Stage string `json:"stage"`
 	RunA  string `json:"run_a,omitempty"`
 	RunB  string `json:"run_b,omitempty"`
+
+	NoData bool `json:"no_data,omitempty"` // tables are not opened
 }
 
 // WhyDoc is the answer.
@@ -130,22 +135,33 @@ type WhyDoc struct {
 	NewRun   store.RunID   `json:"new_run"`
 	Reasons  []plan.Reason `json:"reasons"`
 	Changes  []Change      `json:"changes"`
+	Causes   []Difference  `json:"causes,omitempty"` // what was changed in the stages before it, when it differs because of them
 }
 
 // Change is one difference laid open: for a file its lines, for a directory its
 // entries, for all else the reason's old and new value.
 type Change struct {
 	plan.Reason
-	Diff    []string `json:"diff,omitempty"`    // unified, of a text file or a command
-	Entries []Entry  `json:"entries,omitempty"` // of a directory
-	Note    string   `json:"note,omitempty"`    // why there is no diff
+	Diff     []string                  `json:"diff,omitempty"`     // unified, of a text file or a command
+	Entries  []Entry                   `json:"entries,omitempty"`  // of a directory
+	Packages []inventory.PackageChange `json:"packages,omitempty"` // of an image
+	Files    []inventory.FileChange    `json:"files,omitempty"`    // of an image with the same packages
+	Table    *table.Diff               `json:"table,omitempty"`    // of a CSV, JSON Lines or Parquet file
+	Note     string                    `json:"note,omitempty"`     // why there is nothing of these, or what it lacks
+	From     string                    `json:"from,omitempty"`     // the stage that made an input, which differs itself: see Causes
+	Unseen   bool                      `json:"unseen,omitempty"`   // an agent could say more: images are looked into by one
 }
 
 // Entry is a path of a directory that was added, removed or changed.
 type Entry struct {
-	Path   string   `json:"path"`
-	Change string   `json:"change"` // added, removed, changed, mode
-	Diff   []string `json:"diff,omitempty"`
+	Path   string      `json:"path"`
+	Change string      `json:"change"` // added, removed, changed, mode
+	Diff   []string    `json:"diff,omitempty"`
+	Table  *table.Diff `json:"table,omitempty"`
+	Note   string      `json:"note,omitempty"`
+
+	old, new store.Digest
+	kind     store.EntryKind
 }
 
 // RunsRequest asks for history, newest first.

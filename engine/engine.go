@@ -16,6 +16,9 @@
 //	history.go   what is recorded: Runs, Show; logs.go, why.go, get.go likewise;
 //	             inspect.go looks into images
 //	lineage.go   what came of what, and what of it; restore.go brings a run's project back
+//	diff.go      what differs between two runs: package compare finds causes, diffopen.go lays them
+//	             open for it and for why, diffdata.go tables, diffimage.go images; diffconfig.go says
+//	             what of the files is in no key, difftold.go what is told twice
 //
 // An Engine is the only user of a store and of a runtime. In production it lives in
 // the agent; tests and reading commands use it in their own process.

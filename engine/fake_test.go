@@ -273,7 +273,7 @@ func (c *fakeContainer) Delete(context.Context) error {
 // rig is an engine on a fake runtime, with one project.
 type rig struct {
 	*Engine
-	t   *testing.T
+	t   testing.TB
 	rt  *fakeRuntime
 	dir string
 	now time.Time
@@ -284,7 +284,7 @@ const header = `image "x" { archive = "image" }
 pipeline "p" { image = image.x }
 `
 
-func newRig(t *testing.T, src string) *rig {
+func newRig(t testing.TB, src string) *rig {
 	t.Helper()
 	r := &rig{t: t, rt: &fakeRuntime{}, dir: t.TempDir(), now: time.Now()}
 	r.project(src)

@@ -222,21 +222,7 @@ func (e *Engine) diffImages(ctx context.Context, req ImageDiffRequest, tell func
 	if a.Manifest == b.Manifest {
 		return doc, nil
 	}
-	err = kept.View(ctx, a.Manifest, func(rootA string) error {
-		return kept.View(ctx, b.Manifest, func(rootB string) error {
-			inA, err := inventory.Packages(rootA)
-			if err != nil {
-				return err
-			}
-			inB, err := inventory.Packages(rootB)
-			if err != nil {
-				return err
-			}
-			doc.Packages = inventory.ComparePackages(inA, inB)
-			doc.Files, err = inventory.CompareFiles(ctx, rootA, rootB)
-			return err
-		})
-	})
+	doc.Packages, doc.Files, err = compareImages(ctx, kept, [2]string{a.Manifest, b.Manifest}, true)
 	if err != nil {
 		return nil, fmt.Errorf("comparing the images %q and %q: %w", req.A, req.B, err)
 	}

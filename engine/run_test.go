@@ -31,7 +31,7 @@ stage "b" {
 export "result.txt" { from = stage.b.out }
 `
 
-func wantStatus(t *testing.T, got, want map[string]string) {
+func wantStatus(t testing.TB, got, want map[string]string) {
 	t.Helper()
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("status (-want +got):\n%s", d)

@@ -1,34 +1,21 @@
 package engine
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"path/filepath"
-	"strings"
-	"unicode/utf8"
+	"slices"
 
-	"github.com/rogpeppe/go-internal/diff"
-
+	"plumb/engine/compare"
 	"plumb/engine/plan"
 	"plumb/store"
 	"plumb/store/tree"
-)
-
-// Bounds of what an explanation lays open.
-const (
-	maxText      = 1 << 20 // bytes of a file that is compared line by line
-	maxDiffLines = 200
-	maxEntries   = 100
 )
 
 // Why says precisely what differs. Without runs it compares what the stage would
 // do now with the nearest thing it did before; a stage that is up to date is
 // compared with what it did before that. With runs it compares what is recorded.
 func (e *Engine) Why(ctx context.Context, req WhyRequest) (*WhyDoc, error) {
-	x := &explainer{e: e, ctx: ctx, dir: req.Project.Dir}
+	x := &explainer{e: e, ctx: ctx, dir: req.Project.Dir, at: req.Place, noData: req.NoData}
 	answer := x.now
 	if req.RunB != "" {
 		answer = x.betweenRuns
@@ -43,6 +30,8 @@ type explainer struct {
 	e      *Engine
 	ctx    context.Context
 	dir    string
+	at     Place // whose images are looked into
+	noData bool  // tables are not opened
 	inputs []plan.Resolved
 	scan   *tree.Scanner
 }
@@ -67,6 +56,9 @@ func (x *explainer) recorded(run, stage string) (*recorded, error) {
 	for i := range full.Stages {
 		if full.Stages[i].Name != stage {
 			continue
+		}
+		if full.Stages[i].Key.IsZero() {
+			return nil, invalid("plumb show tells what happened", "stage %q was %s in run %s: it never came to what it would have done", stage, full.Stages[i].Status, head.ID)
 		}
 		r, err := x.action(full.Stages[i].Key)
 		if err != nil {
@@ -111,7 +103,62 @@ func (x *explainer) betweenRuns(req WhyRequest) (*WhyDoc, error) {
 	}
 	doc := &WhyDoc{Schema: Schema, Stage: req.Stage, Key: b.key, OldKey: a.key, OldRun: a.run, NewRun: b.run}
 	x.compare(doc, a, b)
-	return doc, nil
+	return doc, x.upstream(doc, a, b)
+}
+
+// upstream names what was changed in the stages before this one, when it differs
+// because of them: the same causes that diff tells of the two runs.
+func (x *explainer) upstream(doc *WhyDoc, a, b *recorded) error {
+	var runs [2]*store.Run
+	for i, id := range []store.RunID{a.run, b.run} {
+		var err error
+		if runs[i], err = x.e.store.Run(id); err != nil {
+			return fmt.Errorf("reading run %q: %w", id, err)
+		}
+	}
+	result, err := x.e.compared(runs[0], runs[1])
+	if err != nil {
+		return err
+	}
+	before := result.Upstream(doc.Stage)
+	if len(before) == 0 {
+		return nil
+	}
+	for i := range doc.Changes {
+		c := &doc.Changes[i]
+		if w := b.note.Whence(c.Name); c.Kind == plan.ReasonInput && before[w.Stage] {
+			c.From = w.Stage
+		}
+	}
+	var causes []compare.Change
+	for _, c := range result.Causes {
+		c.Stages = slices.DeleteFunc(slices.Clone(c.Stages), func(s string) bool { return !before[s] })
+		if len(c.Stages) > 0 {
+			causes = append(causes, c)
+		}
+	}
+	doc.Causes, err = x.lay(causes)
+	return err
+}
+
+// waiting names what makes the stages run that a stage waits for.
+func (x *explainer) waiting(doc *WhyDoc, s *session, stage int) {
+	for _, j := range s.planner.Graph().Order() {
+		d := s.planner.Decision(j)
+		if j == stage || d.Verdict != plan.Execute {
+			continue
+		}
+		name := s.planner.Stage(j).Name
+		x.inputs = s.planner.Inputs(j)
+		for _, r := range d.Reasons {
+			if i := slices.IndexFunc(doc.Causes, func(o Difference) bool { return o.Reason == r }); i >= 0 {
+				doc.Causes[i].Stage, doc.Causes[i].Stages = "", append(doc.Causes[i].Stages, name)
+				continue
+			}
+			doc.Causes = append(doc.Causes, Difference{Change: x.change(r), Stage: name, Stages: []string{name}})
+		}
+	}
+	x.inputs = s.planner.Inputs(stage)
 }
 
 func (x *explainer) compare(doc *WhyDoc, a, b *recorded) {
@@ -156,6 +203,9 @@ func (x *explainer) now(req WhyRequest) (*WhyDoc, error) {
 	doc := &WhyDoc{Schema: Schema, Stage: req.Stage, Decision: d.Verdict, Key: d.Key}
 	if req.RunA != "" {
 		return x.againstRun(doc, req, d, s.planner.Note(i))
+	}
+	if d.Verdict == plan.Pending {
+		x.waiting(doc, s, i)
 	}
 	x.fill(doc, d.Reasons)
 	if d.Record != nil {
@@ -225,164 +275,4 @@ func (x *explainer) before(doc *WhyDoc, stage string, d plan.Decision, note plan
 		}
 	}
 	return nil
-}
-
-// change lays one reason open.
-func (x *explainer) change(r plan.Reason) Change {
-	c := Change{Reason: r}
-	switch r.Kind {
-	case plan.ReasonCommand:
-		c.Diff = lineDiff(commandText(r.Old), commandText(r.New))
-	case plan.ReasonInput:
-		x.inputChange(&c)
-	}
-	return c
-}
-
-// commandText is the script of a string command, else one argument a line.
-func commandText(v string) []byte {
-	var args []string
-	if json.Unmarshal([]byte(v), &args) != nil {
-		return []byte(v + "\n")
-	}
-	if len(args) == 4 && args[0] == "/bin/sh" && args[2] == "-c" {
-		return []byte(args[3] + "\n")
-	}
-	return []byte(strings.Join(args, "\n") + "\n")
-}
-
-func (x *explainer) inputChange(c *Change) {
-	oldKind, oldDigest, ok1 := plan.InputDigest(c.Old)
-	newKind, newDigest, ok2 := plan.InputDigest(c.New)
-	switch {
-	case !ok1 || !ok2:
-	case oldKind != newKind:
-		c.Note = fmt.Sprintf("it was a %s and is a %s", oldKind, newKind)
-	case oldDigest == newDigest:
-		c.Note = "only its executable bit changed"
-	case oldKind == store.KindFile:
-		c.Diff, c.Note = x.fileDiff(c.Name, oldDigest, newDigest)
-	default:
-		c.Entries, c.Note = x.treeDiff(c.Name, oldDigest, newDigest)
-	}
-}
-
-// errNotKept says that content is neither in the store nor in the project any more.
-var errNotKept = errors.New("the earlier content is not kept")
-
-// content reads a file of a stage's inputs: from the store, or from the project
-// when it is still as it was hashed.
-func (x *explainer) content(path string, d store.Digest) ([]byte, error) {
-	if b, err := x.e.store.ReadBlob(d, maxText); err == nil {
-		return b, nil
-	} else if errors.Is(err, store.ErrTooLarge) {
-		return nil, err
-	}
-	for _, in := range x.inputs {
-		rel := strings.TrimPrefix(path, in.Path)
-		if in.Project == "" || rel != "" && (rel == path || rel[0] != '/') {
-			continue
-		}
-		b, err := readSmall(filepath.Join(x.dir, filepath.FromSlash(in.Project+rel)))
-		if err != nil {
-			return nil, err
-		}
-		if store.Sum(b) == d {
-			return b, nil
-		}
-	}
-	return nil, errNotKept
-}
-
-func (x *explainer) fileDiff(path string, old, new store.Digest) (lines []string, note string) {
-	a, err := x.content(path, old)
-	if err == nil {
-		var b []byte
-		if b, err = x.content(path, new); err == nil {
-			if !isText(a) || !isText(b) {
-				return nil, fmt.Sprintf("not text: %d bytes before, %d now", len(a), len(b))
-			}
-			return lineDiff(a, b), ""
-		}
-	}
-	if errors.Is(err, store.ErrTooLarge) {
-		return nil, "too large to compare line by line"
-	}
-	return nil, err.Error()
-}
-
-func (x *explainer) entries(path string, d store.Digest) ([]tree.Entry, error) {
-	if b, err := x.e.store.ReadBlob(d, 1<<30); err == nil {
-		return tree.Decode(b)
-	}
-	for _, in := range x.inputs {
-		if in.Path == path && in.Project != "" && in.Digest == d {
-			return x.scan.Entries(x.ctx, in.Project)
-		}
-	}
-	return nil, errNotKept
-}
-
-func (x *explainer) treeDiff(path string, old, new store.Digest) ([]Entry, string) {
-	a, err := x.entries(path, old)
-	if err != nil {
-		return nil, err.Error()
-	}
-	b, err := x.entries(path, new)
-	if err != nil {
-		return nil, err.Error()
-	}
-	var out []Entry
-	for i, j := 0, 0; i < len(a) || j < len(b); {
-		switch {
-		case j == len(b) || i < len(a) && a[i].Path < b[j].Path:
-			out = append(out, Entry{Path: a[i].Path, Change: "removed"})
-			i++
-		case i == len(a) || b[j].Path < a[i].Path:
-			out = append(out, Entry{Path: b[j].Path, Change: "added"})
-			j++
-		default:
-			if en := x.entryDiff(path, a[i], b[j], len(out) < 10); en != nil {
-				out = append(out, *en)
-			}
-			i++
-			j++
-		}
-	}
-	if len(out) > maxEntries {
-		return out[:maxEntries], fmt.Sprintf("and %d more", len(out)-maxEntries)
-	}
-	return out, ""
-}
-
-func (x *explainer) entryDiff(dir string, a, b tree.Entry, open bool) *Entry {
-	if a == b {
-		return nil
-	}
-	en := &Entry{Path: b.Path, Change: "changed"}
-	if a.Kind == b.Kind && a.Digest == b.Digest && a.Link == b.Link && a.Exec != b.Exec {
-		en.Change = "mode"
-		return en
-	}
-	if open && a.Kind == b.Kind && a.Kind == tree.KindFile {
-		en.Diff, _ = x.fileDiff(dir+"/"+b.Path, a.Digest, b.Digest)
-	}
-	return en
-}
-
-func isText(b []byte) bool {
-	return utf8.Valid(b) && !bytes.ContainsRune(b, 0)
-}
-
-// lineDiff is a unified diff without its file header.
-func lineDiff(a, b []byte) []string {
-	text := string(diff.Diff("old", a, "new", b))
-	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
-	for len(lines) > 0 && !strings.HasPrefix(lines[0], "@@") {
-		lines = lines[1:]
-	}
-	if len(lines) > maxDiffLines {
-		lines = append(lines[:maxDiffLines], fmt.Sprintf("… and %d lines more", len(lines)-maxDiffLines))
-	}
-	return lines
 }

@@ -182,7 +182,7 @@ func (v *lineageView) begins() {
 }
 
 // The lines of a tree: before an entry, and before what is below it.
-func branch(last bool) (entry, below string) {
+func treeBranch(last bool) (entry, below string) {
 	if last {
 		return "└─ ", "   "
 	}
@@ -195,7 +195,7 @@ func (v *lineageView) up(key store.Key, indent string, last bool) {
 	if a == nil {
 		return
 	}
-	entry, below := branch(last)
+	entry, below := treeBranch(last)
 	fmt.Fprintf(v.w, "%s%s%s", indent, entry, v.action(a))
 	if v.drawn[key] {
 		fmt.Fprintln(v.w, v.s.paint(dim, "  (above)"))
@@ -210,7 +210,7 @@ func (v *lineageView) up(key store.Key, indent string, last bool) {
 
 // input draws what an action read: with the action that made it, or where it came from.
 func (v *lineageView) input(u engine.LineageUse, indent string, last bool) {
-	entry, below := branch(last)
+	entry, below := treeBranch(last)
 	art := v.artifacts[u.Digest]
 	fmt.Fprintf(v.w, "%s%s%s", indent, entry, printable(u.Path))
 	if u.By.IsZero() {
@@ -267,7 +267,7 @@ func (v *lineageView) down(key store.Key, indent string, last bool) {
 	if a == nil {
 		return
 	}
-	entry, below := branch(last)
+	entry, below := treeBranch(last)
 	fmt.Fprintf(v.w, "%s%s%s", indent, entry, v.action(a))
 	if v.drawn[key] {
 		fmt.Fprintln(v.w, v.s.paint(dim, "  (above)"))
@@ -276,7 +276,7 @@ func (v *lineageView) down(key store.Key, indent string, last bool) {
 	v.drawn[key] = true
 	fmt.Fprintln(v.w)
 	for i, out := range a.Outputs {
-		entry, deeper := branch(i == len(a.Outputs)-1)
+		entry, deeper := treeBranch(i == len(a.Outputs)-1)
 		art := v.artifacts[out.Digest]
 		fmt.Fprintf(v.w, "%s%s%s  %s%s\n", indent+below, entry, printable(out.Path), v.s.paint(dim, out.Digest.String()[:19]), exported(art))
 		for n, reader := range art.ReadBy {

@@ -25,12 +25,21 @@ func Why(w io.Writer, s Style, doc *engine.WhyDoc) {
 		}
 		change(w, s, c)
 	}
+	if len(doc.Causes) == 0 {
+		return
+	}
+	fmt.Fprintln(w, "\nBecause of the stages before it:")
+	for i := range doc.Causes {
+		fmt.Fprintln(w)
+		cause(w, s, &doc.Causes[i])
+	}
 }
 
 // Bounds of what is printed for people.
 const (
 	maxChanges = 40
 	maxColumns = 300
+	maxShifts  = 6 // columns whose distribution is told
 )
 
 func headline(s Style, doc *engine.WhyDoc, changes int) string {
@@ -60,15 +69,11 @@ func headline(s Style, doc *engine.WhyDoc, changes int) string {
 
 func change(w io.Writer, s Style, c engine.Change) {
 	fmt.Fprintln(w, "  "+s.paint(yellow, title(c)))
-	switch {
-	case len(c.Diff) > 0:
-		diffLines(w, s, "    ", c.Diff)
-	case len(c.Entries) > 0:
-		for _, e := range c.Entries {
-			fmt.Fprintf(w, "    %s %s\n", entryMark[e.Change], printable(e.Path))
-			diffLines(w, s, "        ", e.Diff)
-		}
-	case c.Note == "" && (c.Old != "" || c.New != ""):
+	if c.From != "" {
+		made(w, s, &c)
+		return
+	}
+	if !opened(w, s, &c) && (c.Note == "" || c.Kind == plan.ReasonImage) && (c.Old != "" || c.New != "") {
 		if c.Old != "" || c.Detail == "" {
 			fmt.Fprintf(w, "    %s\n", s.paint(red, "- "+printable(c.Old)))
 		}
@@ -77,7 +82,59 @@ func change(w io.Writer, s Style, c engine.Change) {
 		}
 	}
 	if c.Note != "" {
-		fmt.Fprintf(w, "    %s\n", c.Note)
+		fmt.Fprintf(w, "    %s\n", printable(c.Note))
+	}
+}
+
+// made prints of an input that a stage made, and that differs because of it, no more
+// than how much: what was changed stands below.
+func made(w io.Writer, s Style, c *engine.Change) {
+	fmt.Fprintf(w, "    made by stage %s, which differs\n", printable(c.From))
+	if c.Table != nil {
+		signedLines(w, s, "    ", []line{{"", sizes(c.Table)}, {"", rowCounts(&c.Table.Rows)}})
+	}
+}
+
+// opened prints what a change is laid open to, if it is.
+func opened(w io.Writer, s Style, c *engine.Change) bool {
+	switch {
+	case len(c.Diff) > 0:
+		diffLines(w, s, "    ", c.Diff)
+	case c.Table != nil:
+		signedLines(w, s, "    ", tableLines(c.Table, maxShifts))
+	case len(c.Entries) > 0:
+		for _, e := range c.Entries {
+			fmt.Fprintf(w, "    %s %s\n", entryMark[e.Change], printable(e.Path))
+			diffLines(w, s, "        ", e.Diff)
+			if e.Table != nil {
+				signedLines(w, s, "        ", tableLines(e.Table, maxShifts))
+			}
+			if e.Note != "" {
+				fmt.Fprintf(w, "        %s\n", printable(e.Note))
+			}
+		}
+	case len(c.Packages)+len(c.Files) > 0:
+		packages(w, s, "    ", c.Packages)
+		for _, f := range c.Files {
+			fmt.Fprintf(w, "    %s %s\n", s.paint(changeColor[f.Change], changeSign[f.Change]), strings.TrimRight(printable(f.Path+"  "+f.Detail), " "))
+		}
+	default:
+		return false
+	}
+	return true
+}
+
+func signedLines(w io.Writer, s Style, indent string, lines []line) {
+	colors := map[string]string{"+": green, "-": red, "~": yellow}
+	for _, l := range lines {
+		text := printable(l.text)
+		if text == "" {
+			continue
+		}
+		if l.sign != "" {
+			text = l.sign + " " + text
+		}
+		fmt.Fprintln(w, indent+s.paint(colors[l.sign], Style{Width: maxColumns}.clip(text, 0)))
 	}
 }
 

@@ -88,6 +88,11 @@ func (c *Client) Why(ctx context.Context, r engine.WhyRequest) (*engine.WhyDoc, 
 	return call[engine.WhyDoc](ctx, c, "why", r)
 }
 
+// Diff implements engine.API.
+func (c *Client) Diff(ctx context.Context, r engine.DiffRequest) (*engine.DiffDoc, error) {
+	return call[engine.DiffDoc](ctx, c, "diff", r)
+}
+
 // Runs implements engine.API.
 func (c *Client) Runs(ctx context.Context, r engine.RunsRequest) (*engine.RunsDoc, error) {
 	return call[engine.RunsDoc](ctx, c, "runs", r)

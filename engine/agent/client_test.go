@@ -31,6 +31,9 @@ var verbs = []struct {
 	{"why", func(ctx context.Context, c engine.API) (any, error) {
 		return c.Why(ctx, engine.WhyRequest{Stage: "a", RunA: "r1"})
 	}, &engine.WhyDoc{Stage: "a", OldRun: "r1"}},
+	{"diff", func(ctx context.Context, c engine.API) (any, error) {
+		return c.Diff(ctx, engine.DiffRequest{A: "r1", B: "r2"})
+	}, &engine.DiffDoc{A: engine.DiffRun{Run: "r1"}, B: engine.DiffRun{Run: "r2"}}},
 	{"runs", func(ctx context.Context, c engine.API) (any, error) {
 		return c.Runs(ctx, engine.RunsRequest{Limit: 3})
 	}, &engine.RunsDoc{Runs: make([]store.Run, 3)}},

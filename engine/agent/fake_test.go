@@ -57,6 +57,10 @@ func (f *fake) Why(_ context.Context, r engine.WhyRequest) (*engine.WhyDoc, erro
 	return answerOf(f, engine.WhyDoc{Stage: r.Stage, OldRun: store.RunID(r.RunA)})
 }
 
+func (f *fake) Diff(_ context.Context, r engine.DiffRequest) (*engine.DiffDoc, error) {
+	return answerOf(f, engine.DiffDoc{A: engine.DiffRun{Run: store.RunID(r.A)}, B: engine.DiffRun{Run: store.RunID(r.B)}})
+}
+
 func (f *fake) Runs(_ context.Context, r engine.RunsRequest) (*engine.RunsDoc, error) {
 	return answerOf(f, engine.RunsDoc{Runs: make([]store.Run, max(0, min(r.Limit, 100)))})
 }

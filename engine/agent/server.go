@@ -272,6 +272,7 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("POST /v1/shell", s.counted(s.handleShell))
 	mux.HandleFunc("POST /v1/plan", s.counted(unary(s.api.Plan)))
 	mux.HandleFunc("POST /v1/why", s.counted(unary(s.api.Why)))
+	mux.HandleFunc("POST /v1/diff", s.counted(unary(s.api.Diff)))
 	mux.HandleFunc("POST /v1/runs", s.counted(unary(s.api.Runs)))
 	mux.HandleFunc("POST /v1/show", s.counted(unary(s.api.Show)))
 	mux.HandleFunc("POST /v1/get", s.counted(unary(s.api.Get)))

@@ -3,21 +3,62 @@ package plan
 import (
 	"encoding/json"
 	"fmt"
+	"path"
+	"strings"
+
+	"plumb/hcl"
 )
 
 // Note is what is recorded with an action and not hashed: how its values were
-// written. It lets an explanation name the cause alone: when a param changed and
-// the command did only because the param stands in it, the command is no news.
+// written and where they came from. It lets an explanation name the cause alone: when
+// a param changed and the command did only because the param stands in it, the command
+// is no news; and neither is an input that another stage made.
 type Note struct {
-	Command string            `json:"command,omitempty"` // source text of the command
-	Env     map[string]string `json:"env,omitempty"`     // source text by name
-	Stage   string            `json:"stage,omitempty"`
+	Command string             `json:"command,omitempty"` // source text of the command
+	Env     map[string]string  `json:"env,omitempty"`     // source text by name
+	Stage   string             `json:"stage,omitempty"`
+	Image   string             `json:"image,omitempty"`   // the block's name
+	Inputs  map[string]Whence  `json:"inputs,omitempty"`  // by path, those that are not the project's at the same path
+	Metrics map[string]float64 `json:"metrics,omitempty"` // that texts refer to, as STAGE.METRIC
+}
+
+// Whence says where an input comes from: an output of a stage, or another path of the
+// project.
+type Whence struct {
+	Stage   string `json:"stage,omitempty"`
+	Output  string `json:"output,omitempty"`
+	Project string `json:"project,omitempty"`
+}
+
+// Produced says that a stage made it.
+func (w Whence) Produced() bool { return w.Stage != "" }
+
+// String names the place as the pipeline's language does.
+func (w Whence) String() string {
+	if w.Produced() {
+		return "stage." + w.Stage + "." + w.Output
+	}
+	return w.Project
+}
+
+// Whence says where the input at a path comes from: the project's same path where
+// nothing else is noted.
+func (n Note) Whence(input string) Whence {
+	if w, ok := n.Inputs[input]; ok {
+		return w
+	}
+	for dir := path.Dir(input); dir != "." && dir != "/"; dir = path.Dir(dir) {
+		if w, ok := n.Inputs[dir]; ok && !w.Produced() { // files of a glob, moved as a whole
+			return Whence{Project: path.Join(w.Project, strings.TrimPrefix(input, dir+"/"))}
+		}
+	}
+	return Whence{Project: input}
 }
 
 // Encode gives the note's stored form.
 func (n Note) Encode() []byte {
 	b, err := json.Marshal(n)
-	if err != nil { // strings and a map of strings always encode
+	if err != nil { // strings, maps of strings and finite numbers always encode
 		panic("plan: " + err.Error())
 	}
 	return b
@@ -35,27 +76,52 @@ func DecodeNote(b []byte) (Note, error) {
 	return n, nil
 }
 
-// Causes leaves out differences that follow from another one in the list: a
-// command or environment entry whose source text is the same on both sides
-// changed because a param, a seed or a metric in it did. It never leaves nothing.
-func Causes(reasons []Reason, old, new Note) []Reason {
-	written := func(r Reason) bool {
-		switch r.Kind {
-		case ReasonCommand:
-			return old.Command == "" || old.Command != new.Command
-		case ReasonEnv:
-			return r.Detail != "" || old.Env[r.Name] == "" || old.Env[r.Name] != new.Env[r.Name]
+// Note is what is recorded beside the action of stage i.
+func (p *Planner) Note(i int) Note {
+	s := p.Stage(i)
+	n := noteOf(s)
+	for _, m := range s.MetricRefs() {
+		rec := p.states[p.shape.index[m.Stage]].record
+		if rec == nil {
+			continue
 		}
-		return true
-	}
-	var causes []Reason
-	for _, r := range reasons {
-		if written(r) {
-			causes = append(causes, r)
+		if v, ok := rec.Metrics[m.Metric]; ok {
+			if n.Metrics == nil {
+				n.Metrics = map[string]float64{}
+			}
+			n.Metrics[m.Stage+"."+m.Metric] = v
 		}
 	}
-	if len(causes) == 0 {
-		return reasons
+	return n
+}
+
+func noteOf(s *hcl.Stage) Note {
+	n := Note{Command: s.Command.Source, Stage: s.Name, Image: s.Image}
+	if len(s.Env)+len(s.Passed) > 0 {
+		n.Env = make(map[string]string, len(s.Env)+len(s.Passed))
 	}
-	return causes
+	for i := range s.Env {
+		n.Env[s.Env[i].Name] = s.Env[i].Source
+	}
+	for _, name := range s.Passed {
+		n.Env[passedName(name)] = "param." + name
+	}
+	for i := range s.Inputs {
+		in := &s.Inputs[i]
+		w := Whence{Stage: in.Stage, Output: in.Output}
+		switch {
+		case in.Kind == hcl.InputOutput:
+		case in.Target == in.Path:
+			continue
+		case in.Glob:
+			w = Whence{Project: strings.TrimSuffix(globBase(in.Path), "/")}
+		default:
+			w = Whence{Project: in.Path}
+		}
+		if n.Inputs == nil {
+			n.Inputs = map[string]Whence{}
+		}
+		n.Inputs[in.Target] = w
+	}
+	return n
 }

@@ -280,26 +280,6 @@ func (p *Planner) facts(s *hcl.Stage, note Note) stageFacts {
 	return f
 }
 
-// Note is what is recorded beside the action of stage i.
-func (p *Planner) Note(i int) Note { return noteOf(p.Stage(i)) }
-
-func noteOf(s *hcl.Stage) Note {
-	n := Note{Command: s.Command.Source, Stage: s.Name}
-	for i := range s.Env {
-		if n.Env == nil {
-			n.Env = map[string]string{}
-		}
-		n.Env[s.Env[i].Name] = s.Env[i].Source
-	}
-	for _, name := range s.Passed {
-		if n.Env == nil {
-			n.Env = map[string]string{}
-		}
-		n.Env[passedName(name)] = "param." + name
-	}
-	return n
-}
-
 func passedName(param string) string { return "PLUMB_PARAM_" + param }
 
 // upstream says which producers have no result yet, or which one was skipped.

@@ -164,6 +164,8 @@ func (r Reason) String() string {
 	}
 	what := strings.TrimSpace(string(r.Kind) + " " + r.Name)
 	switch {
+	case r.Detail == Renamed:
+		return fmt.Sprintf("%s %s renamed to %s", r.Kind, r.Old, r.New)
 	case r.Detail == "added" || r.Detail == "removed":
 		return what + " " + r.Detail
 	case r.Kind == ReasonInput || r.Kind == ReasonImage:

@@ -1,0 +1,116 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"plumb/engine/table"
+	"plumb/store"
+)
+
+// fileChange says what differs between two contents of a file: as tables, when its name
+// is that of one and the content agrees, else line by line.
+func (x *explainer) fileChange(c *Change, old, new store.Digest) {
+	if table.Form(c.Name) != "" && !x.noData {
+		done, why := x.tableChange(c, old, new)
+		if done {
+			return
+		}
+		c.Diff, c.Note = x.fileDiff(c.Name, old, new)
+		if c.Note == "" {
+			c.Note = why
+		} else if why != "" && c.Note != errNotKept.Error() {
+			c.Note = why + "; " + c.Note
+		}
+		return
+	}
+	c.Diff, c.Note = x.fileDiff(c.Name, old, new)
+}
+
+// tableChange compares two contents as tables. What is not one, or is not there, is left
+// to others, with the reason.
+func (x *explainer) tableChange(c *Change, old, new store.Digest) (done bool, why string) {
+	defer x.e.store.LeaseBlobs(store.Artifact{Digest: old}, store.Artifact{Digest: new})()
+	a, err := x.tableFile(c.Name, old)
+	if err != nil {
+		return false, ""
+	}
+	b, err := x.tableFile(c.Name, new)
+	if err != nil {
+		return false, ""
+	}
+	temp, clear, err := x.e.scratch()
+	if err != nil {
+		return false, "not compared as tables: " + err.Error()
+	}
+	d, err := table.Compare(x.ctx, a, b, table.Options{First: firstRows, Temp: temp})
+	err = errors.Join(err, clear())
+	var form *table.FormError
+	switch {
+	case errors.As(err, &form):
+		return false, notOfItsForm(form)
+	case err != nil:
+		return false, "not compared as tables: " + err.Error()
+	case d.Same: // quotes, line ends: only lines tell
+		return false, "as tables they are the same"
+	}
+	c.Table = d
+	return true, ""
+}
+
+// scratch is a directory for what of large tables does not fit into memory: on the
+// store's disk, and where that must not be written the system's.
+func (e *Engine) scratch() (dir string, clear func() error, err error) {
+	if e.cfg.ReadOnly {
+		return "", func() error { return nil }, nil
+	}
+	if dir, err = e.store.TempDir("table-"); err != nil {
+		return "", nil, err
+	}
+	return dir, func() error { return os.RemoveAll(dir) }, nil
+}
+
+// firstRows is how many rows of each kind are shown.
+const firstRows = 5
+
+func notOfItsForm(e *table.FormError) string {
+	if e.Line > 0 {
+		return fmt.Sprintf("not %s as its name says: line %d: %s", e.Form, e.Line, e.Reason)
+	}
+	return fmt.Sprintf("not %s as its name says: %s", e.Form, e.Reason)
+}
+
+// tableFile finds a content: in the store, or in the project where it is still as it
+// was hashed.
+func (x *explainer) tableFile(name string, d store.Digest) (table.File, error) {
+	if size, ok := x.e.store.Stat(d); ok && size <= store.SmallBlob {
+		b, err := x.e.store.ReadBlob(d, store.SmallBlob)
+		if err == nil {
+			return table.File{Name: name, Data: b}, nil
+		}
+	}
+	for _, exec := range []bool{false, true} {
+		if path, ok := x.e.store.BlobFile(store.Artifact{Kind: store.KindFile, Digest: d, Size: sizeOf(x.e.store, d), Exec: exec}); ok {
+			return table.File{Name: name, Path: path}, nil
+		}
+	}
+	for _, in := range x.inputs {
+		rel := strings.TrimPrefix(name, in.Path)
+		if in.Project == "" || rel != "" && (rel == name || rel[0] != '/') {
+			continue
+		}
+		at := in.Project + rel
+		if now, err := x.scan.Scan(x.ctx, at); err == nil && now.Digest == d {
+			return table.File{Name: name, Path: filepath.Join(x.dir, filepath.FromSlash(at))}, nil
+		}
+	}
+	return table.File{}, errNotKept
+}
+
+func sizeOf(st *store.Store, d store.Digest) int64 {
+	size, _ := st.Stat(d) // 0 where there is none, which BlobFile finds then
+	return size
+}
