@@ -95,6 +95,7 @@ func withTarget(as []string, in plan.Looked) []string {
 	return slices.Insert(as, n, in.Target)
 }
 
+// exportPlaces lists what the run exported. What need not be kept is not kept for this.
 func (r *run) exportPlaces() []store.Place {
 	var out []store.Place
 	for i := range r.s.pipeline.Exports {
@@ -109,16 +110,9 @@ func (r *run) exportPlaces() []store.Place {
 		}
 		for _, o := range rec.Outputs {
 			if o.Name == ex.Output {
-				out = append(out, store.Place{Path: ex.Path, Role: store.PlaceExport, Artifact: o.Artifact, Stage: ex.Stage, Output: ex.Output, Dropped: r.unkept.isGone(n) || o.Dropped})
+				out = append(out, store.Place{Path: ex.Path, Role: store.PlaceExport, Artifact: o.Artifact, Stage: ex.Stage, Output: ex.Output, Dropped: o.Dropped || slices.Contains(unkeptOutputs(r.s.planner.Stage(n)), o.Name)})
 			}
 		}
 	}
 	return out
-}
-
-// isGone reports whether the bytes of outputs of stage i were dropped by this run.
-func (u *unkept) isGone(i int) bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.gone[i]
 }

@@ -392,3 +392,38 @@ func BenchmarkLinked(b *testing.B) {
 		})
 	}
 }
+
+// What a kept run read stays, also what no result names; a limit of size goes before it.
+func TestGCKeepsWhatRunsRead(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		policy Policy
+		kept   bool
+	}{
+		{"kept with its run", Policy{KeepRuns: 1}, true},
+		{"gone with its run", Policy{}, false},
+		{"gone by size", Policy{KeepRuns: 1, KeepSize: 1}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			clock := newClock()
+			s := openStore(t, t.TempDir(), Options{Now: clock.Now})
+			a := mustPut(t, s, bytesOf("read", 9000), false)
+			run := &Run{ID: "20261124-020751-k3f9", Project: "/p", Status: "failed", Started: clock.now, Places: []Place{{Path: "in", Role: PlaceInput, Artifact: a, As: []string{"b", "c"}}}}
+			if err := s.PutRun(run); err != nil {
+				t.Fatal(err)
+			}
+			got, err := s.Run(run.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(run.Places, got.Places); d != "" {
+				t.Errorf("places (-want +got)\n%s", d)
+			}
+			clock.now = clock.now.Add(48 * time.Hour)
+			gc(t, s, c.policy)
+			if kept := s.Check(a) == nil; kept != c.kept {
+				t.Errorf("kept %v", kept)
+			}
+		})
+	}
+}
