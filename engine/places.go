@@ -95,6 +95,7 @@ func withTarget(as []string, in plan.Looked) []string {
 	return slices.Insert(as, n, in.Target)
 }
 
+// exportPlaces lists what the run exported. What need not be kept is not kept for this.
 func (r *run) exportPlaces() []store.Place {
 	var out []store.Place
 	for i := range r.s.pipeline.Exports {

@@ -373,7 +373,7 @@ source "raw" {
 }
 stage "a" {
   inputs  = [source.raw]
-  command = ["copy", "raw.csv", "a.txt"]
+  command = ["copy", "raw.csv", "a.txt", ";", "append", "a.txt", "more"]
   env     = { T = param.token }
   outputs = { out = "a.txt" }
 }
@@ -561,5 +561,27 @@ func TestRestoreCanceled(t *testing.T) {
 	}
 	if entries, err := os.ReadDir(parent); err != nil || len(entries) != 0 {
 		t.Errorf("%v is left, %v", entries, err)
+	}
+}
+
+// What need not be kept is not kept because a run exported it, and comes back while it is
+// there.
+func TestExportsThatAreNotKept(t *testing.T) {
+	r := newRig(t, `
+stage "a" {
+  command = ["big", "a.bin", "x"]
+  outputs = { out = { path = "a.bin", retain = "none" } }
+}
+export "out.bin" { from = stage.a.out }
+`)
+	if _, _, err := r.ran(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	doc, told, err := r.restore(func(*RestoreRequest) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(told) != 1 || !strings.Contains(told[0], "out.bin was exported, and its bytes are not kept") || len(doc.Lacking) != 1 {
+		t.Errorf("told %q, lacking %+v", told, doc.Lacking)
 	}
 }

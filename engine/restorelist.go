@@ -23,7 +23,7 @@ func (r *restoring) list() error {
 			if r.e.store.Check(p.Artifact) != nil {
 				r.note("source %s is not kept; a stage that runs has it brought from %s again, as it is pinned", p.Source, p.From)
 			}
-		case p.Dropped:
+		case p.Dropped && r.e.store.Check(p.Artifact) != nil: // it may be there all the same
 			r.doc.Lacking = append(r.doc.Lacking, f)
 			r.noteLacking(p)
 		default:

@@ -29,8 +29,11 @@ const gcWriters = 3
 func writeAndCollect(dir, round string) error {
 	var hours atomic.Int64 // its clock runs fast, so that no grace protects anything
 	now := func() time.Time { return time.Now().Add(time.Duration(hours.Load()) * time.Hour) }
-	s, err := Open(dir, Options{Now: now})
+	s, err := Open(dir, Options{Now: now, Names: testNames})
 	if err != nil {
+		return err
+	}
+	if err := s.Relink(context.Background()); err != nil { // so that fsck looks at links, too
 		return err
 	}
 	errs := make(chan error, gcWriters+1)
@@ -123,7 +126,7 @@ func TestFaultKilledWhileCollecting(t *testing.T) {
 			said[w] = append(said[w], keys...)
 			total += len(keys)
 		}
-		s, err := Open(dir, Options{ReadOnly: true})
+		s, err := Open(dir, Options{ReadOnly: true, Names: testNames})
 		if err != nil {
 			t.Fatalf("round %d: %v", round, err)
 		}

@@ -392,3 +392,72 @@ func BenchmarkLinked(b *testing.B) {
 		})
 	}
 }
+
+// What a kept run read stays, also what no result names; a limit of size goes before it.
+func TestGCKeepsWhatRunsRead(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		policy Policy
+		kept   bool
+	}{
+		{"kept with its run", Policy{KeepRuns: 1}, true},
+		{"gone with its run", Policy{}, false},
+		{"gone by size", Policy{KeepRuns: 1, KeepSize: 1}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			clock := newClock()
+			s := openStore(t, t.TempDir(), Options{Now: clock.Now})
+			a := mustPut(t, s, bytesOf("read", 9000), false)
+			run := &Run{ID: "20261124-020751-k3f9", Project: "/p", Status: "failed", Started: clock.now, Places: []Place{{Path: "in", Role: PlaceInput, Artifact: a, As: []string{"b", "c"}}}}
+			if err := s.PutRun(run); err != nil {
+				t.Fatal(err)
+			}
+			got, err := s.Run(run.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(run.Places, got.Places); d != "" {
+				t.Errorf("places (-want +got)\n%s", d)
+			}
+			clock.now = clock.now.Add(48 * time.Hour)
+			gc(t, s, c.policy)
+			if kept := s.Check(a) == nil; kept != c.kept {
+				t.Errorf("kept %v", kept)
+			}
+		})
+	}
+}
+
+// A run whose list of what it read is lost says so, once.
+func TestFsckFindsLostPlaces(t *testing.T) {
+	s := openStore(t, t.TempDir(), Options{})
+	run := &Run{ID: "20261124-020751-k3f9", Project: "/p", Status: "succeeded", Stages: []StageResult{{Name: "a", Status: "ran"}}, Places: []Place{{Path: "in", Role: PlaceInput, Dropped: true, Artifact: Artifact{Kind: KindFile, Digest: named("x"), Size: 1}}}}
+	if err := s.PutRun(run); err != nil {
+		t.Fatal(err)
+	}
+	if rep := fsckOf(t, s, false); !rep.OK {
+		t.Fatalf("%+v", rep.Findings)
+	}
+	if err := s.update(func(txn *badger.Txn) error {
+		sr, err := s.storedRun(txn, run.ID)
+		if err != nil {
+			return err
+		}
+		return txn.Delete(blobKey(sr.Places))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []struct {
+		repair, ok bool
+		findings   int
+	}{{false, false, 1}, {true, true, 1}, {false, true, 0}} {
+		rep := fsckOf(t, s, want.repair)
+		if rep.OK != want.ok || len(rep.Findings) != want.findings {
+			t.Errorf("look %d: %+v", i, rep.Findings)
+		}
+	}
+	got, err := s.Run(run.ID)
+	if err != nil || len(got.Stages) != 1 || got.Places != nil {
+		t.Errorf("%+v, %v", got, err)
+	}
+}

@@ -137,6 +137,9 @@ func (g *gcRun) runRefs(txn *badger.Txn, _, payload []byte) ([]Artifact, error) 
 		if run.Places, err = g.s.places(txn, sr.Places); err != nil {
 			g.s.log.Warn("gc: the list of what a run read is damaged", "run", string(sr.ID), "error", err)
 		}
+		if g.p.KeepSize > 0 { // a limit of size goes before that every run can be restored
+			run.Places = nil
+		}
 	}
 	return append(refs, run.refs()...), nil
 }
