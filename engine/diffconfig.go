@@ -114,13 +114,13 @@ func (x *explainer) evaluated(r *store.Run, params []store.RunParam) (*hcl.Pipel
 			others = append(others, f)
 		}
 	}
-	opts, err := optionsOf(r, params)
+	opts, err := recordedOptions(r.Profile, params)
 	if err != nil {
 		return nil, err
 	}
 	print := hcl.Fingerprint(files, opts)
-	if l := x.e.pipelines.get(print); l != nil && len(others) == 0 {
-		return l.pipeline, nil
+	if p := x.e.knownPipeline(print); p != nil && len(others) == 0 {
+		return p, nil
 	}
 	dir, err := x.readAgain(others)
 	if err != nil {
@@ -139,8 +139,26 @@ func (x *explainer) evaluated(r *store.Run, params []store.RunParam) (*hcl.Pipel
 	return p, nil
 }
 
-// optionsOf gives values of params as they are recorded; those of sensitive ones are not.
-func optionsOf(r *store.Run, params []store.RunParam) (hcl.Options, error) {
+// knownPipeline is one that was evaluated before, for a run or for another question.
+func (e *Engine) knownPipeline(print [32]byte) *hcl.Pipeline {
+	if l := e.pipelines.get(print); l != nil {
+		return l.pipeline
+	}
+	b, ok := e.store.GetCache(cacheName(print))
+	if !ok {
+		return nil
+	}
+	p, err := hcl.Decode(b)
+	if err != nil { // of another version
+		return nil
+	}
+	return e.pipelines.put(print, p).pipeline
+}
+
+// recordedOptions evaluates under values of params as they are recorded; those of sensitive
+// ones are not. The name of the file is none that a person can give: what is kept under it
+// says otherwise where values came from.
+func recordedOptions(profile string, params []store.RunParam) (hcl.Options, error) {
 	values := map[string]json.RawMessage{}
 	for _, p := range params {
 		if p.Value != "" {
@@ -149,9 +167,9 @@ func optionsOf(r *store.Run, params []store.RunParam) (hcl.Options, error) {
 	}
 	given, err := json.Marshal(values)
 	if err != nil {
-		return hcl.Options{}, fmt.Errorf("the params of run %s: %w", r.ID, err)
+		return hcl.Options{}, fmt.Errorf("params as they are recorded: %w", err)
 	}
-	return hcl.Options{ParamFiles: []hcl.File{{Name: "params.json", Data: given}}, Profile: r.Profile}, nil
+	return hcl.Options{ParamFiles: []hcl.File{{Name: "\x00recorded.json", Data: given}}, Profile: profile}, nil
 }
 
 // readAgain makes a directory with what expressions read of a project. Of a file that was

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"encoding/hex"
+	"errors"
 	"slices"
 	"sync"
 
@@ -39,7 +40,7 @@ func (e *Engine) evaluate(p Project, files []hcl.File, keep bool) (*loaded, erro
 	if l := e.pipelines.get(print); l != nil && hcl.ReadsUnchanged(p.Dir, l.pipeline) {
 		return l, nil
 	}
-	name := "pipeline/" + hex.EncodeToString(print[:])
+	name := cacheName(print)
 	if b, ok := e.store.GetCache(name); ok {
 		if pl, err := hcl.Decode(b); err == nil && hcl.ReadsUnchanged(p.Dir, pl) {
 			return e.pipelines.put(print, pl), nil
@@ -55,12 +56,25 @@ func (e *Engine) evaluate(p Project, files []hcl.File, keep bool) (*loaded, erro
 		return nil, diags
 	}
 	if keep && !sensitive(pl) {
-		if err := e.store.PutCache(name, hcl.Encode(pl)); err != nil {
-			e.cfg.Logger.Warn("keeping an evaluated pipeline", "error", err)
-		}
+		e.keepEvaluated(name, pl, files)
 	}
 	return e.pipelines.put(print, pl), nil
 }
+
+// keepEvaluated keeps a pipeline for the next agent: under all that it was made from, and
+// under what is recorded of a run of it, by which diff asks.
+func (e *Engine) keepEvaluated(name string, p *hcl.Pipeline, files []hcl.File) {
+	b := hcl.Encode(p)
+	err := e.store.PutCache(name, b)
+	if opts, oerr := recordedOptions(p.Profile, recordedParams(p)); oerr == nil && len(p.Reads) == 0 {
+		err = errors.Join(err, e.store.PutCache(cacheName(hcl.Fingerprint(files, opts)), b))
+	}
+	if err != nil {
+		e.cfg.Logger.Warn("keeping an evaluated pipeline", "error", err)
+	}
+}
+
+func cacheName(print [32]byte) string { return "pipeline/" + hex.EncodeToString(print[:]) }
 
 // sensitive reports whether values must not be written to disk.
 func sensitive(p *hcl.Pipeline) bool {

@@ -6,6 +6,7 @@ import (
 
 	"plumb/engine/event"
 	"plumb/engine/sched"
+	"plumb/hcl"
 	"plumb/store"
 )
 
@@ -75,15 +76,21 @@ func (r *run) runRecord(status string, stages []store.StageResult) *store.Run {
 		Targets: append(append([]string(nil), r.req.Targets...), r.req.Until...), Status: status,
 		Started: r.started.UTC(), Seconds: r.e.cfg.Now().Sub(r.started).Seconds(), Version: r.e.cfg.Version, Isolation: r.req.Place.isolation(), Containerd: r.req.Place.Containerd, Stages: stages, Files: r.s.files,
 	}
-	for _, p := range r.s.pipeline.Params {
-		rp := store.RunParam{Name: p.Name, Value: p.Value, Origin: p.Origin}
-		if p.Sensitive {
-			rp.Value = ""
-		}
-		rec.Params = append(rec.Params, rp)
-	}
+	rec.Params = recordedParams(r.s.pipeline)
 	rec.Counts = countsOf(stages)
 	return rec
+}
+
+func recordedParams(p *hcl.Pipeline) []store.RunParam {
+	var out []store.RunParam
+	for _, v := range p.Params {
+		rp := store.RunParam{Name: v.Name, Value: v.Value, Origin: v.Origin}
+		if v.Sensitive {
+			rp.Value = ""
+		}
+		out = append(out, rp)
+	}
+	return out
 }
 
 func countsOf(stages []store.StageResult) (c store.Counts) {
