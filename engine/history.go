@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"plumb/engine/event"
@@ -88,7 +89,7 @@ func (e *Engine) Show(_ context.Context, req ShowRequest) (*ShowDoc, error) {
 		doc.Files = []store.RunFile{}
 	}
 	for i := range run.Stages {
-		st, err := e.shown(&run.Stages[i])
+		st, err := e.shown(run.ID, &run.Stages[i])
 		if err != nil {
 			return nil, err
 		}
@@ -97,7 +98,7 @@ func (e *Engine) Show(_ context.Context, req ShowRequest) (*ShowDoc, error) {
 	return doc, nil
 }
 
-func (e *Engine) shown(r *store.StageResult) (*ShownStage, error) {
+func (e *Engine) shown(run store.RunID, r *store.StageResult) (*ShownStage, error) {
 	st := &ShownStage{
 		Name: r.Name, Status: r.Status, Key: r.Key, Reason: r.Reason, Seconds: r.Seconds, Image: r.Image,
 		Attempts: r.Attempts, Metrics: r.Metrics, Outputs: map[string]event.Output{}, Error: r.Error,
@@ -111,16 +112,33 @@ func (e *Engine) shown(r *store.StageResult) (*ShownStage, error) {
 	if r.Key.IsZero() || r.Status != "ran" && r.Status != "cached" {
 		return st, nil
 	}
-	rec, err := e.store.Record(r.Key)
+	rec, err := e.store.Remembered(r.Key)
 	if err != nil {
 		return nil, fmt.Errorf("reading the result of stage %q: %w", r.Name, err)
 	}
-	if rec == nil { // collected since
-		return st, nil
+	now := &store.Record{Outputs: r.Outputs, Run: r.MadeBy}
+	if rec != nil {
+		if r.Outputs == nil && r.MadeBy == "" { // of before runs kept them
+			now.Outputs, now.Run = rec.Outputs, rec.Run
+		}
+		if r.Status == "cached" && rec.Run == now.Run {
+			st.Attempts = rec.Attempts
+		}
+		dropped(now.Outputs, rec.Outputs)
 	}
-	st.Outputs, st.MadeBy = outputsOf(rec), rec.Run
-	if r.Status == "cached" {
-		st.Attempts = rec.Attempts
+	st.Outputs, st.MadeBy = outputsOf(now), now.Run
+	if r.Status == "ran" {
+		st.MadeBy = run
 	}
 	return st, nil
+}
+
+// dropped marks those outputs of which the record says that their bytes were dropped
+// since.
+func dropped(of, rec []store.Output) {
+	for i := range of {
+		if slices.ContainsFunc(rec, func(o store.Output) bool { return o.Dropped && o.Name == of[i].Name && o.Digest == of[i].Digest }) {
+			of[i].Dropped = true
+		}
+	}
 }

@@ -94,7 +94,7 @@ func (x *explainer) action(k store.Key) (*recorded, error) {
 	if r.note, err = plan.DecodeNote(note); err != nil {
 		return nil, err
 	}
-	if rec, err := x.e.store.Record(k); err == nil && rec != nil {
+	if rec, err := x.e.store.Remembered(k); err == nil && rec != nil {
 		r.run = rec.Run
 	}
 	return r, nil

@@ -71,7 +71,7 @@ func (f *fsck) values(ctx context.Context) error {
 		}{
 			{inRecords, f.record}, {inFailures, f.failure}, {inTombstones, f.tombstone}, {inRuns, f.run},
 			{inUses, f.use}, {inHistories, f.history}, {inProjects, f.indexed}, {inActive, f.indexed},
-			{inBegun, f.begunEffect}, {inDone, f.doneEffect},
+			{inBegun, f.begunEffect}, {inDone, f.doneEffect}, {inBygones, f.bygone},
 		} {
 			if err := eachItem(txn, space.of, func(item *badger.Item) error {
 				if err := ctx.Err(); err != nil {
@@ -305,7 +305,7 @@ func (f *fsck) applyOne(txn *badger.Txn, e edit) error {
 	}
 	if e.lost != nil {
 		t := Tombstone{Key: e.lost.Key, When: f.s.now().UTC(), Rule: e.rule, By: ByFsck}
-		if err := f.s.setTombstone(txn, &t); err != nil {
+		if err := errors.Join(f.s.setTombstone(txn, &t), setBygone(txn, e.lost.Key)); err != nil {
 			return err
 		}
 	}

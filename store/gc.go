@@ -245,6 +245,9 @@ func (g *gcRun) decideRest(context.Context) error {
 		if err := eachItem(txn, inFailures, failed); err != nil {
 			return err
 		}
+		if err := g.decideBygones(txn); err != nil {
+			return err
+		}
 		evicted := dropUnless(g, txn, func(t *Tombstone) bool { return g.now.Sub(t.When) <= tombstonesLive })
 		if err := eachItem(txn, inTombstones, evicted); err != nil {
 			return err
@@ -356,6 +359,11 @@ func (g *gcRun) dropOne(txn *badger.Txn, d dropping) (bool, error) {
 		}
 		if err := g.s.setTombstone(txn, &Tombstone{Key: d.record.Key, When: g.now.UTC(), Rule: d.record.Rule}); err != nil {
 			return false, err
+		}
+		if g.keys[d.record.Key] {
+			if err := setBygone(txn, d.record.Key); err != nil {
+				return false, err
+			}
 		}
 	}
 	return true, txn.Delete(d.key)

@@ -20,7 +20,7 @@ import (
 //	t KEY            tombstone            A RUN            run that is not over (no value)
 //	u KEY            day of last use      h STAGE          the last keys of a stage
 //	e KEY            effect that began    d KEY            effect that is done
-//	b DIGEST         small blob, as it is
+//	b DIGEST         small blob, as it is k KEY            record that is not of use any more
 //
 // PROJECT and STAGE are the first 16 bytes of a SHA-256, so that keys have one
 // length whatever people call things.
@@ -36,6 +36,7 @@ const (
 	inHistories  = 'h'
 	inBegun      = 'e'
 	inDone       = 'd'
+	inBygones    = 'k'
 )
 
 func keyOf(space byte, k Key) []byte     { return append([]byte{space}, k[:]...) }

@@ -119,6 +119,8 @@ type StageResult struct {
 	Attempts []Attempt          `json:"attempts,omitempty"` // of this run; a cached stage has none
 	Error    string             `json:"error,omitempty"`
 	Metrics  map[string]float64 `json:"metrics,omitempty"`
+	MadeBy   RunID              `json:"made_by,omitempty"` // of a cached stage: the run that made the result
+	Outputs  []Output           `json:"outputs,omitempty"` // as they were then: a record may be replaced, or dropped before the run
 }
 
 // Run is one execution of a plan. Stages and Files are kept apart, by content, so
