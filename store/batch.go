@@ -154,6 +154,10 @@ func (s *Store) Commit(ctx context.Context, b *Batch) error {
 	defer s.gc.RUnlock()
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if len(b.runs) > 0 { // each has the digest of the one before it
+		s.chain.Lock()
+		defer s.chain.Unlock()
+	}
 	m, err := b.encode()
 	if err != nil {
 		return fmt.Errorf("committing: %w", err)
@@ -292,19 +296,17 @@ func (b *Batch) encode() ([]entry, error) {
 			return nil, err
 		}
 	}
-	for _, r := range b.runs {
-		p, err := b.encodeRun(r)
-		if err := add(runKey(inRuns, r.ID), p, err); err != nil {
-			return nil, err
-		}
+	if len(b.runs) == 0 {
+		return out, nil
 	}
-	return out, nil
+	runs, err := b.chained()
+	return append(out, runs...), err
 }
 
-// encodeRun keeps the table of stages and the list of files apart, by content: runs
+// storeRun keeps the table of stages and the list of files apart, by content: runs
 // that had nothing to do share them.
-func (b *Batch) encodeRun(r *Run) (_ []byte, err error) {
-	sr := storedRun{Run: *r}
+func (b *Batch) storeRun(r *Run) (_ *storedRun, err error) {
+	sr := &storedRun{Run: *r}
 	if len(r.Stages) > 0 {
 		if sr.Table, err = b.addFrame(encodeTable(r.Stages)); err != nil {
 			return nil, err
@@ -315,7 +317,7 @@ func (b *Batch) encodeRun(r *Run) (_ []byte, err error) {
 			return nil, err
 		}
 	}
-	return json.Marshal(sr)
+	return sr, nil
 }
 
 // addFrame adds a framed payload as a blob.

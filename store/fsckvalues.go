@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -18,6 +19,8 @@ type edit struct {
 	run     *Run   // to be encoded into payload
 	lost    *Record
 	rule    string
+	added   *seenRun // to be linked; no key
+	anyway  bool     // whatever is there
 }
 
 // smalls reads every blob in Badger.
@@ -82,7 +85,7 @@ func (f *fsck) values(ctx context.Context) error {
 				return err
 			}
 		}
-		return nil
+		return f.chain(txn)
 	})
 }
 
@@ -184,7 +187,10 @@ func (f *fsck) prepare(ctx context.Context, edits []edit) (err error) {
 	for i := range edits {
 		e := &edits[i]
 		if e.run != nil && err == nil {
-			e.payload, err = b.encodeRun(e.run)
+			var sr *storedRun
+			if sr, err = b.storeRun(e.run); err == nil {
+				e.payload, err = json.Marshal(sr)
+			}
 		}
 		if e.payload != nil && err == nil {
 			e.val, err = b.fit(e.payload)
@@ -293,6 +299,12 @@ func (f *fsck) apply(ctx context.Context) error {
 }
 
 func (f *fsck) applyOne(txn *badger.Txn, e edit) error {
+	if e.added != nil {
+		return f.s.linkAddedRun(txn, e.added)
+	}
+	if e.anyway {
+		return txn.Set(e.key, e.val)
+	}
 	item, err := txn.Get(e.key)
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		if e.version == 0 && e.val != nil { // an index that was missing
@@ -306,6 +318,11 @@ func (f *fsck) applyOne(txn *badger.Txn, e edit) error {
 	if e.lost != nil {
 		t := Tombstone{Key: e.lost.Key, When: f.s.now().UTC(), Rule: e.rule, By: ByFsck}
 		if err := errors.Join(f.s.setTombstone(txn, &t), setBygone(txn, e.lost.Key)); err != nil {
+			return err
+		}
+	}
+	if e.run != nil && e.run.Seq > 0 {
+		if err := f.s.markLink(txn, e.run.Seq, linkAltered, Sum(e.payload)); err != nil {
 			return err
 		}
 	}

@@ -84,6 +84,7 @@ type dropping struct {
 	version uint64
 	record  *Dropped // for a record
 	limited bool     // by size or count: that it was used lately is no reason to keep it
+	seq     uint64   // of a run's link, which stays
 }
 
 // GC drops what p does not keep.
@@ -124,7 +125,7 @@ func (s *Store) GC(ctx context.Context, p Policy) (GCReport, error) {
 
 func (g *gcRun) drop(item *badger.Item, rec *Dropped) {
 	key := item.KeyCopy(nil)
-	g.drops = append(g.drops, dropping{key, item.Version(), rec, false})
+	g.drops = append(g.drops, dropping{key: key, version: item.Version(), record: rec})
 	g.gone[string(key)] = true
 }
 
@@ -143,11 +144,10 @@ func (g *gcRun) decideRuns(context.Context) error {
 				return true, g.nameKeys(txn, sr, tables)
 			}
 			g.report.Runs++
-			project := ""
-			if sr != nil {
-				project = sr.Project
+			if sr == nil {
+				sr = &storedRun{Run: Run{ID: id}}
 			}
-			return true, g.dropRun(txn, id, project)
+			return true, g.dropRun(txn, &sr.Run)
 		})
 	})
 }
@@ -173,8 +173,8 @@ func (g *gcRun) nameKeys(txn *badger.Txn, sr *storedRun, seen map[Digest]bool) e
 	return nil
 }
 
-func (g *gcRun) dropRun(txn *badger.Txn, id RunID, project string) error {
-	for _, key := range [][]byte{runKey(inRuns, id), projectKey(project, id), runKey(inActive, id)} {
+func (g *gcRun) dropRun(txn *badger.Txn, r *Run) error {
+	for _, key := range [][]byte{runKey(inRuns, r.ID), projectKey(r.Project, r.ID), runKey(inActive, r.ID)} {
 		item, err := txn.Get(key)
 		if errors.Is(err, badger.ErrKeyNotFound) {
 			continue
@@ -183,6 +183,9 @@ func (g *gcRun) dropRun(txn *badger.Txn, id RunID, project string) error {
 			return err
 		}
 		g.drop(item, nil)
+		if key[0] == inRuns {
+			g.drops[len(g.drops)-1].seq = r.Seq
+		}
 	}
 	return nil
 }
@@ -364,6 +367,11 @@ func (g *gcRun) dropOne(txn *badger.Txn, d dropping) (bool, error) {
 			if err := setBygone(txn, d.record.Key); err != nil {
 				return false, err
 			}
+		}
+	}
+	if d.seq > 0 {
+		if err := g.s.markLink(txn, d.seq, linkDropped, Digest{}); err != nil {
+			return false, err
 		}
 	}
 	return true, txn.Delete(d.key)

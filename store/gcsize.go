@@ -80,7 +80,7 @@ func (g *gcRun) decideLimits() error {
 				g.report.KeptBytes += more
 				continue
 			}
-			g.drops = append(g.drops, dropping{k.key, k.vers, dropped(k.rec, full, k.used), true})
+			g.drops = append(g.drops, dropping{key: k.key, version: k.vers, record: dropped(k.rec, full, k.used), limited: true})
 			g.gone[string(k.key)] = true
 		}
 		return nil

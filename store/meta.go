@@ -21,6 +21,8 @@ import (
 //	u KEY            day of last use      h STAGE          the last keys of a stage
 //	e KEY            effect that began    d KEY            effect that is done
 //	b DIGEST         small blob, as it is k KEY            record that is not of use any more
+//	c NUMBER         link in the chain of runs
+//	C                head of that chain
 //
 // PROJECT and STAGE are the first 16 bytes of a SHA-256, so that keys have one
 // length whatever people call things.
@@ -37,6 +39,8 @@ const (
 	inBegun      = 'e'
 	inDone       = 'd'
 	inBygones    = 'k'
+	inLinks      = 'c'
+	inHead       = 'C'
 )
 
 func keyOf(space byte, k Key) []byte     { return append([]byte{space}, k[:]...) }

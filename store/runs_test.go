@@ -28,6 +28,7 @@ func TestRunRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	want.Seq = 1
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
