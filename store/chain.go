@@ -265,7 +265,11 @@ func (b *Batch) chained() (out []entry, err error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, entry{runKey(inRuns, r.ID), frame})
+		summary, err := b.summarise(r, stored[i].Table)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, entry{runKey(inRuns, r.ID), frame}, entry{runKey(inSummaries, r.ID), summary})
 	}
 	if c.head != nil {
 		out = append(out, c.entries()...)

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -46,7 +47,7 @@ func forge(t *testing.T, s *Store, txn *badger.Txn, from, to RunID, change func(
 	if err := txn.Set(runKey(inRuns, to), seal(0, p)); err != nil {
 		t.Fatal(err)
 	}
-	if err := txn.Set(projectKey(sr.Project, to), nil); err != nil {
+	if err := errors.Join(txn.Set(projectKey(sr.Project, to), nil), txn.Delete(runKey(inSummaries, to))); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -167,7 +168,7 @@ func TestChainOfRuns(t *testing.T) {
 }
 
 func removeRun(txn *badger.Txn, id RunID) error {
-	for _, key := range [][]byte{runKey(inRuns, id), projectKey("/p", id)} {
+	for _, key := range [][]byte{runKey(inRuns, id), projectKey("/p", id), runKey(inSummaries, id)} {
 		if err := txn.Delete(key); err != nil {
 			return err
 		}

@@ -143,6 +143,13 @@ func (c *chainCheck) name() string {
 	return "run " + string(c.at.Run)
 }
 
+func (c *chainCheck) after() string {
+	if c.last == 0 {
+		return "before all others"
+	}
+	return "after " + c.name()
+}
+
 // compare looks whether a record is what its link says.
 func (c *chainCheck) compare(seq uint64, l *link, r *seenRun) error {
 	want := l.Digest
@@ -188,7 +195,7 @@ func (c *chainCheck) lostLink(seq uint64, l *link, r *seenRun) error {
 			l.Digest = c.head.Digest
 		}
 		return c.accept(seq, l, linkLost, Finding{
-			Kind: FoundRemovedRun, Object: fmt.Sprintf("run number %d", seq), Detail: fmt.Sprintf("a run was recorded after %s, and neither it nor its link is there", c.name()),
+			Kind: FoundRemovedRun, Object: fmt.Sprintf("run number %d", seq), Detail: fmt.Sprintf("a run was recorded %s, and neither it nor its link is there", c.after()),
 			Effect: "plumb runs and plumb show do not show it; nobody knows any more which it was", Remedy: "the chain says that it is lost",
 		})
 	}

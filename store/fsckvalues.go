@@ -74,7 +74,7 @@ func (f *fsck) values(ctx context.Context) error {
 		}{
 			{inRecords, f.record}, {inFailures, f.failure}, {inTombstones, f.tombstone}, {inRuns, f.run},
 			{inUses, f.use}, {inHistories, f.history}, {inProjects, f.indexed}, {inActive, f.indexed},
-			{inBegun, f.begunEffect}, {inDone, f.doneEffect}, {inBygones, f.bygone},
+			{inBegun, f.begunEffect}, {inDone, f.doneEffect}, {inBygones, f.bygone}, {inSummaries, f.summary},
 		} {
 			if err := eachItem(txn, space.of, func(item *badger.Item) error {
 				if err := ctx.Err(); err != nil {
@@ -84,6 +84,9 @@ func (f *fsck) values(ctx context.Context) error {
 			}); err != nil {
 				return err
 			}
+		}
+		if err := f.annotations(txn); err != nil {
+			return err
 		}
 		return f.chain(txn)
 	})
@@ -318,6 +321,11 @@ func (f *fsck) applyOne(txn *badger.Txn, e edit) error {
 	if e.lost != nil {
 		t := Tombstone{Key: e.lost.Key, When: f.s.now().UTC(), Rule: e.rule, By: ByFsck}
 		if err := errors.Join(f.s.setTombstone(txn, &t), setBygone(txn, e.lost.Key)); err != nil {
+			return err
+		}
+	}
+	if e.key[0] == inRuns { // what it is picked by is made anew
+		if err := deleteIf(txn, runKey(inSummaries, RunID(e.key[1:]))); err != nil {
 			return err
 		}
 	}

@@ -22,7 +22,7 @@ import (
 // Policy says what gc keeps: for each project what its newest KeepRuns runs need,
 // and everything used less than KeepAge ago; of that, no more than KeepCount results
 // and KeepSize bytes of content, those that were used last (0 for as much as there is).
-// What is leased stays in any case.
+// What is leased, and what pinned runs need, stays in any case.
 type Policy struct {
 	KeepRuns  int
 	KeepAge   time.Duration
@@ -69,7 +69,9 @@ type gcRun struct {
 	rule   string
 	report GCReport
 
-	keys   map[Key]bool // named by kept runs
+	keys   map[Key]bool    // named by kept runs
+	pinned map[Key]bool    // by pinned ones
+	named  map[Digest]bool // tables of which that is noted
 	drops  []dropping
 	kept   []kept // by age and runs, for the limits
 	marked map[Digest]bool
@@ -92,7 +94,7 @@ func (s *Store) GC(ctx context.Context, p Policy) (GCReport, error) {
 	s.gcTurn.Lock()
 	defer s.gcTurn.Unlock()
 	g := &gcRun{s: s, p: p, now: s.now(), report: GCReport{DryRun: p.DryRun, Dropped: []Dropped{}}}
-	g.keys, g.marked, g.gone = map[Key]bool{}, map[Digest]bool{}, map[string]bool{}
+	g.keys, g.pinned, g.named, g.marked, g.gone = map[Key]bool{}, map[Key]bool{}, map[Digest]bool{}, map[Digest]bool{}, map[string]bool{}
 	g.rule = fmt.Sprintf("age: not needed by the newest %d runs of a project, not used for %s", p.KeepRuns, ageText(p.KeepAge))
 	if s.absent() {
 		return g.report, nil
@@ -133,15 +135,21 @@ func (g *gcRun) drop(item *badger.Item, rec *Dropped) {
 // and notes the actions they name.
 func (g *gcRun) decideRuns(context.Context) error {
 	kept := map[string]int{}
-	tables := map[Digest]bool{}
 	return g.s.view(func(txn *badger.Txn) error {
+		pinned, err := g.s.pinnedRuns(txn)
+		if err != nil {
+			return err
+		}
 		return g.s.eachRun(txn, RunFilter{}, func(id RunID) (bool, error) {
 			sr, err := g.s.storedRun(txn, id)
 			if err != nil && !errors.Is(err, errFrame) {
 				return false, err
 			}
+			if sr != nil && err == nil && pinned[id] {
+				return true, g.nameKeys(txn, sr, g.pinned)
+			}
 			if sr != nil && err == nil && g.keepsRun(kept, &sr.Run) {
-				return true, g.nameKeys(txn, sr, tables)
+				return true, g.nameKeys(txn, sr, nil)
 			}
 			g.report.Runs++
 			if sr == nil {
@@ -157,11 +165,13 @@ func (g *gcRun) keepsRun(kept map[string]int, r *Run) bool {
 	return kept[r.Project] <= g.p.KeepRuns || r.Status == statusRunning || g.now.Sub(r.Started) < g.p.KeepAge
 }
 
-func (g *gcRun) nameKeys(txn *badger.Txn, sr *storedRun, seen map[Digest]bool) error {
-	if seen[sr.Table] {
+// nameKeys notes the actions that a kept run names, and that they are pinned when pinned
+// is given.
+func (g *gcRun) nameKeys(txn *badger.Txn, sr *storedRun, pinned map[Key]bool) error {
+	if pinned == nil && g.named[sr.Table] {
 		return nil
 	}
-	seen[sr.Table] = true
+	g.named[sr.Table] = true
 	stages, err := g.s.table(txn, sr.Table)
 	if err != nil {
 		g.s.log.Warn("gc: a run's table of stages is damaged", "run", string(sr.ID), "error", err)
@@ -169,12 +179,19 @@ func (g *gcRun) nameKeys(txn *badger.Txn, sr *storedRun, seen map[Digest]bool) e
 	}
 	for i := range stages {
 		g.keys[stages[i].Key] = true
+		if pinned != nil {
+			pinned[stages[i].Key] = true
+		}
 	}
 	return nil
 }
 
 func (g *gcRun) dropRun(txn *badger.Txn, r *Run) error {
-	for _, key := range [][]byte{runKey(inRuns, r.ID), projectKey(r.Project, r.ID), runKey(inActive, r.ID)} {
+	said, err := g.s.annotationKeys(txn, r)
+	if err != nil {
+		return err
+	}
+	for _, key := range append(said, runKey(inRuns, r.ID), projectKey(r.Project, r.ID), runKey(inActive, r.ID), runKey(inSummaries, r.ID)) {
 		item, err := txn.Get(key)
 		if errors.Is(err, badger.ErrKeyNotFound) {
 			continue

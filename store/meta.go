@@ -21,8 +21,9 @@ import (
 //	u KEY            day of last use      h STAGE          the last keys of a stage
 //	e KEY            effect that began    d KEY            effect that is done
 //	b DIGEST         small blob, as it is k KEY            record that is not of use any more
-//	c NUMBER         link in the chain of runs
-//	C                head of that chain
+//	c NUMBER         link in the chain      a RUN            what was said of a run
+//	C                head of the chain      g PROJECT TAG    the run that a tag names
+//	s RUN            what runs are picked by
 //
 // PROJECT and STAGE are the first 16 bytes of a SHA-256, so that keys have one
 // length whatever people call things.
@@ -41,6 +42,10 @@ const (
 	inBygones    = 'k'
 	inLinks      = 'c'
 	inHead       = 'C'
+
+	inAnnotations = 'a'
+	inTags        = 'g'
+	inSummaries   = 's'
 )
 
 func keyOf(space byte, k Key) []byte     { return append([]byte{space}, k[:]...) }
