@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -12,21 +13,61 @@ import (
 	"plumb/store"
 )
 
-// Runs lists recorded runs, newest first.
+// Runs lists recorded runs, newest first, or as they are to be sorted.
 func (e *Engine) Runs(_ context.Context, req RunsRequest) (*RunsDoc, error) {
-	runs, err := e.store.Runs(store.RunFilter{Project: req.Dir, Limit: req.Limit})
+	if req.Before != "" {
+		before, err := e.findRun(req.Dir, req.Before)
+		if err != nil {
+			return nil, err
+		}
+		req.Before = string(before.ID)
+	}
+	limit := req.Limit
+	if limit > 0 {
+		req.Limit++ // to see whether there are more
+	}
+	p, err := e.newPicker(req)
 	if err != nil {
-		return nil, fmt.Errorf("listing runs: %w", err)
+		return nil, err
 	}
-	if runs == nil {
-		runs = []store.Run{}
+	ids, err := p.pick()
+	if err != nil {
+		return nil, err
 	}
+	doc := &RunsDoc{Schema: Schema, More: limit > 0 && len(ids) > limit}
+	if doc.More {
+		ids = ids[:limit]
+	}
+	doc.Runs, err = e.rows(ids)
+	return doc, err
+}
+
+// rows reads the runs of a list.
+func (e *Engine) rows(ids []store.RunID) ([]RunRow, error) {
+	runs, err := e.store.Heads(ids)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]RunRow, 0, len(runs))
 	for i := range runs {
 		if err := e.asFound(&runs[i]); err != nil {
 			return nil, err
 		}
+		a, err := e.store.Annotation(runs[i].ID)
+		if err != nil {
+			return nil, err
+		}
+		sum, err := e.store.Summary(runs[i].ID)
+		if err != nil {
+			return nil, err
+		}
+		row := RunRow{Run: runs[i], Annotation: *a}
+		if sum != nil {
+			row.Metrics = sum.Metrics
+		}
+		out = append(out, row)
 	}
-	return &RunsDoc{Schema: Schema, Runs: runs}, nil
+	return out, nil
 }
 
 // asFound tells of a run as the next owner of the store will record it, when its own
@@ -49,14 +90,21 @@ func (e *Engine) findRun(dir, name string) (*store.Run, error) {
 		return run, nil
 	case name == "" || name == "latest":
 		return nil, invalid("plumb run makes one", "there is no run of this project yet")
-	case len(candidates) > 0 && strings.HasPrefix(string(candidates[0]), name):
+	case len(candidates) > 1 && strings.HasPrefix(string(candidates[0]), name):
 		return nil, invalid("name one of: "+joined(candidates), "%q is the beginning of several runs", name)
+	case len(candidates) > 1 && strings.HasSuffix(string(candidates[0]), "-"+name):
+		return nil, invalid("name one of: "+joined(candidates), "%q is the end of several runs", name)
 	}
-	var ids []string
+	var names []string
 	for _, c := range candidates {
-		ids = append(ids, string(c))
+		names = append(names, string(c))
 	}
-	if near := hcl.Nearest(name, ids); near != "" {
+	tags, err := e.store.Tags(dir)
+	if err != nil {
+		return nil, err
+	}
+	names = slices.AppendSeq(names, maps.Keys(tags))
+	if near := hcl.Nearest(name, names); near != "" {
 		return nil, invalid("did you mean "+near+"?", "there is no run %q", name)
 	}
 	return nil, invalid("plumb runs lists them", "there is no run %q", name)
@@ -84,7 +132,11 @@ func (e *Engine) Show(_ context.Context, req ShowRequest) (*ShowDoc, error) {
 	if err := e.asFound(run); err != nil {
 		return nil, err
 	}
-	doc := &ShowDoc{Schema: Schema, Run: *run, Files: run.Files, Stages: []ShownStage{}}
+	said, err := e.store.Annotation(run.ID)
+	if err != nil {
+		return nil, err
+	}
+	doc := &ShowDoc{Schema: Schema, Run: *run, Annotation: *said, Files: run.Files, Stages: []ShownStage{}}
 	if doc.Files == nil {
 		doc.Files = []store.RunFile{}
 	}

@@ -196,6 +196,20 @@ func (c *summaries) anew(txn *badger.Txn, id RunID) (*RunSummary, error) {
 	return summaryOf(&sr.Run, sr.Table), nil
 }
 
+// Summary gives that of one run; nil when there is no such run, or it is damaged.
+func (s *Store) Summary(id RunID) (*RunSummary, error) {
+	var sum *RunSummary
+	c := summaries{s: s}
+	err := s.view(func(txn *badger.Txn) (err error) {
+		sum, err = c.read(txn, id)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the summary of run %q: %w", id, err)
+	}
+	return sum, nil
+}
+
 // StageKey finds the key of a stage, by name, in a table of stages; zero when it has none.
 func (s *Store) StageKey(table Digest, stage string) (k Key, err error) {
 	var stages []StageResult
