@@ -115,8 +115,14 @@ func (b *Batch) summarise(r *Run, table Digest) ([]byte, error) {
 func (s *Store) Summaries(f RunFilter, fn func(*RunSummary) (more bool, err error)) error {
 	sums := summaries{s: s}
 	err := s.view(func(txn *badger.Txn) error {
+		walk := newSummaryWalk(txn)
+		defer walk.it.Close()
 		return s.eachRun(txn, f, func(id RunID) (bool, error) {
-			sum, err := sums.read(txn, id)
+			frame, err := walk.to(id)
+			if err != nil {
+				return false, err
+			}
+			sum, err := sums.open(txn, id, frame)
 			if err != nil || sum == nil || !f.covers(sum) {
 				return err == nil, err
 			}
@@ -141,12 +147,56 @@ type summaries struct {
 	metrics map[string]float64
 }
 
+// summaryWalk goes along the summaries, from the newest to the oldest, beside whoever goes
+// along the runs: a step costs a tenth of looking one up.
+type summaryWalk struct{ it *badger.Iterator }
+
+func newSummaryWalk(txn *badger.Txn) *summaryWalk {
+	o := badger.DefaultIteratorOptions
+	o.Reverse, o.PrefetchValues, o.Prefix = true, false, []byte{inSummaries} // values lie beside their keys
+	w := &summaryWalk{txn.NewIterator(o)}
+	w.it.Seek([]byte{inSummaries, 0xff})
+	return w
+}
+
+// to gives the frame of a run's summary, nil when it has none. Runs of other projects in
+// between are stepped over while they are few. It is good until the next call.
+func (w *summaryWalk) to(id RunID) (frame []byte, err error) {
+	const few = 16
+	for range few {
+		if !w.it.Valid() || string(w.it.Item().Key()[1:]) <= string(id) {
+			break
+		}
+		w.it.Next()
+	}
+	if w.it.Valid() && string(w.it.Item().Key()[1:]) > string(id) {
+		w.it.Seek(runKey(inSummaries, id))
+	}
+	if !w.it.Valid() || string(w.it.Item().Key()[1:]) != string(id) {
+		return nil, nil
+	}
+	err = w.it.Item().Value(func(v []byte) error {
+		frame = v
+		return nil
+	})
+	return frame, err
+}
+
 // read gives nil for a run that is damaged.
 func (c *summaries) read(txn *badger.Txn, id RunID) (*RunSummary, error) {
-	p, err := c.s.payload(txn, runKey(inSummaries, id))
-	var sum *RunSummary
-	if p != nil && err == nil {
-		sum, err = decodeSummary(id, p)
+	frame, err := value(txn, runKey(inSummaries, id))
+	if err != nil {
+		return nil, err
+	}
+	return c.open(txn, id, frame)
+}
+
+func (c *summaries) open(txn *badger.Txn, id RunID, frame []byte) (sum *RunSummary, err error) {
+	if frame != nil {
+		var p []byte
+		if p, err = c.s.open(txn, frame); err == nil {
+			sum, err = decodeSummary(id, p)
+		}
 	}
 	if sum != nil && err == nil && !sum.apart.IsZero() {
 		err = c.shared(txn, sum)
