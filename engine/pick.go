@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -153,9 +154,10 @@ type picker struct {
 	byParam bool
 	tagged  *store.RunID
 
-	seen    map[string]bool // names of params and metrics that runs have
-	picked  []picked
-	changed changes
+	seenParams  map[string]bool // names that runs have, as far as any is asked for
+	seenMetrics map[string]bool
+	picked      []picked
+	changed     changes
 }
 
 // picked is a run with what it is sorted by.
@@ -167,7 +169,7 @@ type picked struct {
 }
 
 func (e *Engine) newPicker(req RunsRequest) (*picker, error) {
-	p := &picker{e: e, req: req, seen: map[string]bool{}}
+	p := &picker{e: e, req: req, seenParams: map[string]bool{}, seenMetrics: map[string]bool{}}
 	var err error
 	if p.params, err = parseConditions("--param", req.Params); err != nil {
 		return nil, err
@@ -213,13 +215,15 @@ func (p *picker) pick() ([]store.RunID, error) {
 	}
 	err := p.e.store.Summaries(f, func(sum *store.RunSummary) (bool, error) {
 		p.note(sum)
+		var err error
 		if p.req.Changed != "" {
-			return true, p.changed.next(sum, p.holds(sum), p.add)
-		}
-		if p.holds(sum) {
+			err = p.changed.next(sum, p.holds(sum), p.add)
+		} else if p.holds(sum) {
 			p.add(sum)
 		}
-		return p.sort != "" || p.req.Limit == 0 || len(p.picked) < p.req.Limit, nil
+		// What changed is found project by project, and not in the order of all.
+		ordered := p.sort == "" && (p.req.Changed == "" || p.req.Dir != "")
+		return !ordered || p.req.Limit == 0 || len(p.picked) < p.req.Limit, err
 	})
 	if err != nil {
 		return nil, err
@@ -227,7 +231,9 @@ func (p *picker) pick() ([]store.RunID, error) {
 	if err := p.noStage(); err != nil {
 		return nil, err
 	}
-	p.changed.end(p.add)
+	if p.req.Limit == 0 || len(p.picked) < p.req.Limit {
+		p.changed.end(p.add)
+	}
 	if err := p.mistaken(); err != nil {
 		return nil, err
 	}
@@ -248,10 +254,10 @@ func (p *picker) note(sum *store.RunSummary) {
 		return
 	}
 	for i := range sum.Params {
-		p.seen["param "+sum.Params[i].Name] = true
+		p.seenParams[sum.Params[i].Name] = true
 	}
 	for name := range sum.Metrics {
-		p.seen[name] = true
+		p.seenMetrics[name] = true
 	}
 }
 
@@ -308,10 +314,10 @@ func paramText(params []store.RunParam, name string) (text string, lacks bool) {
 // order sorts: what is best known as best comes first, metrics from the largest down and
 // everything else from the smallest up but for time. What lacks it is last either way.
 func (p *picker) order() {
-	if p.sort == "" {
+	if p.sort == "" && (p.req.Changed == "" || p.req.Dir != "") {
 		return
 	}
-	down := p.sort == "started" || p.sort != "seconds" && !p.byParam
+	down := p.sort == "" || p.sort == "started" || p.sort != "seconds" && !p.byParam
 	if p.req.Reverse {
 		down = !down
 	}
@@ -329,11 +335,11 @@ func (p *picker) order() {
 
 // mistaken is about names that no run has.
 func (p *picker) mistaken() error {
-	if len(p.seen) == 0 {
+	if len(p.seenParams)+len(p.seenMetrics) == 0 {
 		return nil // there is no run that could have one
 	}
 	for i := range p.params {
-		if !p.seen["param "+p.params[i].name] {
+		if !p.seenParams[p.params[i].name] {
 			return p.unknown("param", p.params[i].name)
 		}
 	}
@@ -344,7 +350,7 @@ func (p *picker) mistaken() error {
 	}
 	switch {
 	case p.sort == "" || p.sort == "started" || p.sort == "seconds":
-	case p.byParam && !p.seen["param "+p.sort]:
+	case p.byParam && !p.seenParams[p.sort]:
 		return p.unknown("param", p.sort)
 	case !p.byParam && !p.hasMetric(p.sort):
 		return p.unknown("metric", p.sort)
@@ -377,8 +383,8 @@ func (p *picker) noStage() error {
 }
 
 func (p *picker) hasMetric(name string) bool {
-	for have := range p.seen {
-		if !strings.HasPrefix(have, "param ") && (have == name || strings.HasSuffix(have, "."+name)) {
+	for have := range p.seenMetrics {
+		if have == name || strings.HasSuffix(have, "."+name) {
 			return true
 		}
 	}
@@ -387,13 +393,11 @@ func (p *picker) hasMetric(name string) bool {
 
 func (p *picker) unknown(kind, name string) error {
 	var names []string
-	for have := range p.seen {
-		param, is := strings.CutPrefix(have, "param ")
-		switch {
-		case is && kind == "param":
-			names = append(names, param)
-		case !is && kind == "metric":
-			names = append(names, have, have[strings.LastIndexByte(have, '.')+1:])
+	if kind == "param" {
+		names = slices.Collect(maps.Keys(p.seenParams))
+	} else {
+		for full := range p.seenMetrics {
+			names = append(names, full, full[strings.LastIndexByte(full, '.')+1:])
 		}
 	}
 	slices.Sort(names)

@@ -247,17 +247,52 @@ func encodeTable(stages []StageResult) []byte {
 	return w.b
 }
 
-func decodeTable(b []byte) ([]StageResult, error) {
-	r := &reader{b: b}
-	n, version := r.count(16), uint64(0)
-	if n == 0 {
-		version = r.uint()
-		n = r.count(16)
+// tableHead reads how many rows follow, and of which version.
+func (r *reader) tableHead() (n int, version uint64) {
+	if n = r.count(16); n > 0 {
+		return n, 0
 	}
+	version = r.uint()
+	n = r.count(16)
 	if version > tableVersion {
 		r.fail()
 		n = 0
 	}
+	return n, version
+}
+
+// keyInTable finds the key of one stage without making the others.
+func keyInTable(b []byte, stage string) (Key, error) {
+	r := &reader{b: b}
+	skip := func() { r.take(r.uint()) }
+	n, version := r.tableHead()
+	for range n {
+		name := r.take(r.uint())
+		skip() // status
+		key := Key(r.digest())
+		if string(name) == stage && !r.bad {
+			return key, nil
+		}
+		skip() // reason
+		r.float()
+		skip() // image
+		r.attempts()
+		skip() // error
+		r.metrics()
+		if version > 0 {
+			skip() // made by
+			r.outputs()
+		}
+	}
+	if !r.done() {
+		return Key{}, errFrame
+	}
+	return Key{}, nil
+}
+
+func decodeTable(b []byte) ([]StageResult, error) {
+	r := &reader{b: b}
+	n, version := r.tableHead()
 	stages := make([]StageResult, n)
 	for i := range stages {
 		stages[i] = StageResult{

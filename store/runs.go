@@ -102,6 +102,14 @@ func (s *Store) files(txn *badger.Txn, d Digest) ([]RunFile, error) {
 
 // listIn reads a list that is kept as a blob of its own; none has the zero digest.
 func listIn[T any](s *Store, txn *badger.Txn, d Digest, decode func([]byte) ([]T, error)) ([]T, error) {
+	p, err := s.listPayload(txn, d)
+	if p == nil || err != nil {
+		return nil, err
+	}
+	return decode(p)
+}
+
+func (s *Store) listPayload(txn *badger.Txn, d Digest) ([]byte, error) {
 	if d.IsZero() {
 		return nil, nil
 	}
@@ -110,10 +118,7 @@ func listIn[T any](s *Store, txn *badger.Txn, d Digest, decode func([]byte) ([]T
 		return nil, err
 	}
 	p, _, err := s.pack.unframe(frame)
-	if err != nil {
-		return nil, err
-	}
-	return decode(p)
+	return p, err
 }
 
 // Runs lists runs, newest first, without their stages. Its cost follows what it

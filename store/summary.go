@@ -262,17 +262,21 @@ func (s *Store) Summary(id RunID) (*RunSummary, error) {
 
 // StageKey finds the key of a stage, by name, in a table of stages; zero when it has none.
 func (s *Store) StageKey(table Digest, stage string) (k Key, err error) {
-	var stages []StageResult
-	err = s.view(func(txn *badger.Txn) (err error) {
-		stages, err = s.table(txn, table)
+	err = s.view(func(txn *badger.Txn) error {
+		p, err := s.listPayload(txn, table)
+		if p != nil && err == nil {
+			k, err = keyInTable(p, stage)
+		}
 		return err
 	})
-	for i := range stages {
-		if stages[i].Name == stage {
-			k = stages[i].Key
-		}
+	if errors.Is(err, errFrame) || errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) {
+		s.log.Warn("a table of stages is damaged", "table", table.String(), "error", err)
+		return Key{}, nil
 	}
-	return k, err
+	if err != nil {
+		return k, fmt.Errorf("looking for stage %q: %w", stage, err)
+	}
+	return k, nil
 }
 
 // Heads gives runs without their stages, in the order of ids; those that are gone or
