@@ -46,7 +46,8 @@ func newRunsCommand(env *Env) *cli.Command {
 			if err != nil {
 				return err
 			}
-			return runRuns(c.Context, runsOptions{g, req, columnsFor(req, c.StringSlice("show"))}, env)
+			picked := slices.ContainsFunc([]string{"before", "since", "until", "status", "param", "metric", "changed", "tag"}, c.IsSet)
+			return runRuns(c.Context, runsOptions{g, req, view.Columns{Names: columnsFor(req, c.StringSlice("show")), Picked: picked}}, env)
 		},
 	}
 }
@@ -118,7 +119,7 @@ func timeFlag(name, text string, now time.Time, parse func(string, time.Time) (t
 type runsOptions struct {
 	global
 	req     engine.RunsRequest
-	columns []string
+	columns view.Columns
 }
 
 // columnsFor are what the runs were picked and sorted by, and what is asked for.

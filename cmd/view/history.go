@@ -16,10 +16,18 @@ var statusColor = map[string]string{
 	"succeeded": green, "ran": green, "cached": dim, "failed": red, "canceled": yellow, "skipped": dim, "running": blue,
 }
 
-// Runs prints a line a run; columns names metrics, or params as "param.NAME", to be shown too.
-func Runs(w io.Writer, s Style, doc *engine.RunsDoc, now time.Time, columns []string) {
+// Columns are what a list of runs shows besides: metrics, or params as "param.NAME".
+// Picked says that it is of some runs only.
+type Columns struct {
+	Names  []string
+	Picked bool
+}
+
+// Runs prints a line a run.
+func Runs(w io.Writer, s Style, doc *engine.RunsDoc, now time.Time, also Columns) {
+	columns := also.Names
 	if len(doc.Runs) == 0 {
-		fmt.Fprintln(w, "No runs.")
+		fmt.Fprintln(w, map[bool]string{true: "No such runs.", false: "No runs yet."}[also.Picked])
 		return
 	}
 	head := []string{"RUN", "WHEN", "STATUS", "TOOK", "STAGES"}
@@ -103,7 +111,7 @@ func said(a *store.Annotation) string {
 // Compared prints runs beside each other, one a column.
 func Compared(w io.Writer, s Style, doc *engine.CompareDoc) {
 	if len(doc.Runs) == 0 {
-		fmt.Fprintln(w, "No runs.")
+		fmt.Fprintln(w, "No such runs.")
 		return
 	}
 	head, names := []string{""}, []string{""}
