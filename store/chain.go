@@ -229,50 +229,42 @@ func (c *chaining) entries() []entry {
 }
 
 // chained makes the entries of the batch's runs. One that is under way has no number yet.
-func (b *Batch) chained() (out []entry, err error) {
+func (b *Batch) chained(runs []*runEntry) (out []entry, err error) {
 	c := chaining{s: b.s}
-	payloads := make([][]byte, len(b.runs))
-	stored := make([]*storedRun, len(b.runs))
-	for i, r := range b.runs {
-		if stored[i], err = b.storeRun(r); err != nil {
-			return nil, err
-		}
-	}
 	if err := b.s.view(func(txn *badger.Txn) error {
-		for i, sr := range stored {
-			sr.Seq, sr.Previous = 0, Digest{}
-			var err error
-			switch {
-			case sr.Status == statusRunning:
-				payloads[i], err = json.Marshal(sr)
-			case c.head == nil:
-				if err = c.begin(txn, sr.ID); err == nil {
-					payloads[i], err = c.add(txn, sr)
-				}
-			default:
-				payloads[i], err = c.add(txn, sr)
-			}
-			if err != nil {
-				return fmt.Errorf("run %q: %w", sr.ID, err)
+		for _, r := range runs {
+			if err := c.place(txn, r); err != nil {
+				return fmt.Errorf("run %q: %w", r.stored.ID, err)
 			}
 		}
 		return nil
 	}); err != nil {
 		return nil, err
 	}
-	for i, r := range b.runs {
-		frame, err := b.fit(payloads[i])
+	for _, r := range runs {
+		frame, err := b.fit(r.payload)
 		if err != nil {
 			return nil, err
 		}
-		summary, err := b.summarise(r, stored[i].Table)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, entry{runKey(inRuns, r.ID), frame}, entry{runKey(inSummaries, r.ID), summary})
+		out = append(out, entry{runKey(inRuns, r.stored.ID), frame}, entry{runKey(inSummaries, r.stored.ID), r.summary})
 	}
 	if c.head != nil {
 		out = append(out, c.entries()...)
 	}
 	return out, nil
+}
+
+func (c *chaining) place(txn *badger.Txn, r *runEntry) (err error) {
+	r.stored.Seq, r.stored.Previous = 0, Digest{}
+	if r.stored.Status == statusRunning {
+		r.payload, err = json.Marshal(r.stored)
+		return err
+	}
+	if c.head == nil {
+		if err := c.begin(txn, r.stored.ID); err != nil {
+			return err
+		}
+	}
+	r.payload, err = c.add(txn, r.stored)
+	return err
 }

@@ -19,6 +19,7 @@ type guard struct {
 	recent map[Digest]time.Time
 	blobs  map[Digest]int
 	keys   map[Key]int
+	during map[Key]bool // leased at any time since gc began, also when not any more
 	gc     bool
 	fresh  []Artifact // committed since gc began
 }
@@ -41,17 +42,21 @@ func (g *guard) forget(d Digest) {
 	delete(g.recent, d)
 }
 
-// begin and end bracket a gc.
+// begin and end bracket a gc. Whose lease ends meanwhile may have recorded a run that needs
+// the record, after gc had looked which runs there are.
 func (g *guard) begin() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.gc, g.fresh = true, nil
+	g.gc, g.fresh, g.during = true, nil, make(map[Key]bool, len(g.keys))
+	for k := range g.keys {
+		g.during[k] = true
+	}
 }
 
 func (g *guard) end() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.gc, g.fresh = false, nil
+	g.gc, g.fresh, g.during = false, nil, nil
 }
 
 // committed tells a gc under way what is referred to since.
@@ -83,10 +88,21 @@ func (g *guard) expire(now time.Time) {
 	}
 }
 
+// noted tells a gc under way which keys somebody takes a lease on.
+func (g *guard) noted(keys []Key) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, k := range keys {
+		if g.gc {
+			g.during[k] = true
+		}
+	}
+}
+
 func (g *guard) leased(k Key) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.keys[k] > 0
+	return g.keys[k] > 0 || g.during[k]
 }
 
 // held lists the leased and the recent blobs.
@@ -113,6 +129,7 @@ func (g *guard) safe(d Digest) bool {
 // Lease keeps gc from the records of keys, recorded already or not, until release
 // is called.
 func (s *Store) Lease(keys ...Key) (release func()) {
+	s.guard.noted(keys)
 	return take(&s.guard.mu, &s.guard.keys, keys)
 }
 

@@ -57,9 +57,6 @@ type experiment struct {
 	first, last int64
 }
 
-// experimentDigits is how long an experiment's id is.
-const experimentDigits = 18
-
 func (m *mlflowStore) experiment(project string) *experiment {
 	e := m.experiments[project]
 	if e == nil {
