@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -227,6 +228,30 @@ func TestChainBeginsBehindOldRuns(t *testing.T) {
 	sound(t, s, "after")
 	gc(t, s, Policy{KeepRuns: 1})
 	sound(t, s, "without the old one")
+}
+
+// TestChainOfARunThatIsRepaired loses the link of a run and a log of it: repairing the one
+// does not make the other wrong.
+func TestChainOfARunThatIsRepaired(t *testing.T) {
+	for name, also := range map[string]func(*badger.Txn) error{
+		"the log alone":        func(*badger.Txn) error { return nil },
+		"the log and its link": func(txn *badger.Txn) error { return txn.Delete(linkKey(6)) },
+	} {
+		s := chainOf(t)
+		lost, err := s.PutLog(context.Background(), strings.NewReader("printed"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := aRun(t, s, "r6")
+		r.Stages[0].Attempts = []Attempt{{Class: ClassOK, Log: lost}}
+		putRun(t, s, r)
+		putRun(t, s, aRun(t, s, "r7"))
+		meddle(t, s, func(txn *badger.Txn) error { return errors.Join(txn.Delete(blobKey(lost)), also(txn)) })
+		if _, err := s.Fsck(context.Background(), FsckOptions{Repair: true}); err != nil {
+			t.Fatal(err)
+		}
+		sound(t, s, name)
+	}
 }
 
 // TestRunsAreChainedFromAllSides records runs at the same time.

@@ -221,7 +221,7 @@ func (c *chainCheck) accept(seq uint64, l *link, state linkState, x Finding, now
 			again.Previous = l.Previous
 		}
 		*l = again
-		c.f.edits = append(c.f.edits, edit{key: linkKey(seq), val: seal(0, encodeLink(&again)), anyway: true})
+		c.f.edits = append(c.f.edits, edit{key: linkKey(seq), link: &again})
 		return nil
 	})
 }
@@ -287,6 +287,21 @@ func (c *chainCheck) end(seq uint64) error {
 	}, edit{key: headKey(), version: c.version, val: seal(0, encodeHead(&h))})
 }
 
+// setMended writes the link of a record that may have been repaired just before, for
+// something else: it is linked as it is by then.
+func (f *fsck) setMended(txn *badger.Txn, key []byte, l *link) error {
+	if !l.Now.IsZero() {
+		p, err := f.s.payload(txn, runKey(inRuns, l.Run))
+		if err != nil && !errors.Is(err, errFrame) {
+			return err
+		}
+		if p != nil && err == nil {
+			l.Now = Sum(p)
+		}
+	}
+	return txn.Set(key, seal(0, encodeLink(l)))
+}
+
 // linkAddedRun gives a record that was found a place at the end of the chain.
 func (s *Store) linkAddedRun(txn *badger.Txn, r *seenRun) error {
 	h, err := s.head(txn)
@@ -296,8 +311,12 @@ func (s *Store) linkAddedRun(txn *badger.Txn, r *seenRun) error {
 	if h == nil {
 		h = &chainHead{First: r.id}
 	}
-	l := &link{Run: r.id, Digest: r.sum, Previous: h.Digest, State: linkAdded, When: s.now().UTC()}
-	h.Seq, h.Digest = h.Seq+1, r.sum
+	p, err := s.payload(txn, runKey(inRuns, r.id)) // which may have been repaired just before
+	if p == nil || err != nil {
+		return err
+	}
+	l := &link{Run: r.id, Digest: Sum(p), Previous: h.Digest, State: linkAdded, When: s.now().UTC()}
+	h.Seq, h.Digest = h.Seq+1, l.Digest
 	if err := s.setLink(txn, h.Seq, l); err != nil {
 		return err
 	}

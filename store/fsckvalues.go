@@ -20,7 +20,7 @@ type edit struct {
 	lost    *Record
 	rule    string
 	added   *seenRun // to be linked; no key
-	anyway  bool     // whatever is there
+	link    *link    // to be written whatever is there
 }
 
 // smalls reads every blob in Badger.
@@ -305,8 +305,8 @@ func (f *fsck) applyOne(txn *badger.Txn, e edit) error {
 	if e.added != nil {
 		return f.s.linkAddedRun(txn, e.added)
 	}
-	if e.anyway {
-		return txn.Set(e.key, e.val)
+	if e.link != nil {
+		return f.setMended(txn, e.key, e.link)
 	}
 	item, err := txn.Get(e.key)
 	if errors.Is(err, badger.ErrKeyNotFound) {
