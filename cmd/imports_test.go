@@ -11,8 +11,9 @@ import (
 // and imports point down. A package that is missing here may not exist.
 var arrows = map[string][]string{
 	"plumb":           {"cmd", "engine/runtime/containerd/runcinit", "engine/toolbox"},
-	"cmd":             {"cmd/openlineage", "cmd/view", "engine", "engine/agent", "engine/event", "engine/inventory", "engine/moment", "engine/origin", "engine/runtime", "engine/runtime/containerd", "engine/runtime/containerd/early", "hcl", "store"},
+	"cmd":             {"cmd/openlineage", "cmd/report", "cmd/view", "engine", "engine/agent", "engine/event", "engine/inventory", "engine/moment", "engine/origin", "engine/runtime", "engine/runtime/containerd", "engine/runtime/containerd/early", "hcl", "store"},
 	"cmd/openlineage": {"engine", "store"},
+	"cmd/report":      {"engine", "store"},
 	"cmd/view":        {"engine", "engine/agent", "engine/compare", "engine/event", "engine/inventory", "engine/plan", "engine/table", "hcl", "store"},
 	"engine":          {"engine/apt", "engine/cdi", "engine/compare", "engine/debian", "engine/event", "engine/graph", "engine/fetch", "engine/image", "engine/inventory", "engine/mask", "engine/origin", "engine/plan", "engine/runtime", "engine/sched", "engine/table", "engine/toolbox", "hcl", "store", "store/erase", "store/tree"},
 	"hcl":             {"hcl/funcs"},
@@ -39,6 +40,7 @@ var owners = map[string][]string{
 	"github.com/zclconf/go-cty":               {"hcl", "hcl/funcs"},
 	"github.com/google/go-containerregistry":  {"engine/image", "engine/image/registrytest", "engine/runtime/runtimetest"},
 	"github.com/docker/cli":                   {"engine/image"},
+	"github.com/parquet-go/":                  {"cmd/report"},
 	"pault.ag/go/debian":                      {"engine/apt", "engine/debian"},
 	"github.com/duckdb/":                      {"engine/table"},
 	"github.com/mikelolasagasti/xz":           {"engine/apt", "engine/debian"},

@@ -93,7 +93,7 @@ func newApp(env *Env) *cli.App {
 	app.Commands = []*cli.Command{
 		newRunCommand(env), newPlanCommand(env), newWhyCommand(env), newDiffCommand(env), newValidateCommand(env), newFmtCommand(env),
 		newLockCommand(env), newImageCommand(env),
-		newRunsCommand(env), newShowCommand(env), newLogsCommand(env), newShellCommand(env), newGetCommand(env), newLineageCommand(env), newRestoreCommand(env), newGCCommand(env), newFsckCommand(env),
+		newRunsCommand(env), newShowCommand(env), newTagCommand(env), newNoteCommand(env), newPinCommand(env), newUnpinCommand(env), newLogsCommand(env), newShellCommand(env), newGetCommand(env), newLineageCommand(env), newRestoreCommand(env), newGCCommand(env), newFsckCommand(env),
 		newDoctorCommand(env), newAgentCommand(env), newVersionCommand(env), newCompletionCommand(env, app),
 	}
 	plainFlags(app.Flags)

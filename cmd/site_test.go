@@ -260,7 +260,11 @@ func (s *site) runs() []store.Run {
 	s.t.Helper()
 	var doc engine.RunsDoc
 	s.document(&doc, "", "runs", "--all", "--json")
-	return doc.Runs
+	out := make([]store.Run, len(doc.Runs))
+	for i := range doc.Runs {
+		out[i] = doc.Runs[i].Run
+	}
+	return out
 }
 
 func (s *site) document(into any, dir string, args ...string) {

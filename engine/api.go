@@ -22,6 +22,8 @@ type API interface {
 	Diff(ctx context.Context, req DiffRequest) (*DiffDoc, error)
 	Runs(ctx context.Context, req RunsRequest) (*RunsDoc, error)
 	Show(ctx context.Context, req ShowRequest) (*ShowDoc, error)
+	Compare(ctx context.Context, req CompareRequest) (*CompareDoc, error)
+	Annotate(ctx context.Context, req AnnotateRequest) (*AnnotateDoc, error)
 	Logs(ctx context.Context, req LogsRequest, emit func(LogLine)) error
 	Shell(ctx context.Context, req ShellRequest, streams runtime.Streams, emit func(event.Event)) (*ShellDoc, error)
 	Get(ctx context.Context, req GetRequest) (*GetDoc, error)
@@ -164,16 +166,85 @@ type Entry struct {
 	kind     store.EntryKind
 }
 
-// RunsRequest asks for history, newest first.
+// RunsRequest asks for history, newest first. Params and Metrics are conditions like
+// "lr<=0.1", and all must hold; Changed is a stage whose key is another than in the run
+// before; Sort is "started", "seconds", "param.NAME" or a metric.
 type RunsRequest struct {
-	Dir   string `json:"dir,omitempty"` // absolute; "" for all projects
-	Limit int    `json:"limit,omitempty"`
+	Dir     string    `json:"dir,omitempty"` // absolute; "" for all projects
+	Limit   int       `json:"limit,omitempty"`
+	Before  string    `json:"before,omitempty"` // id of a run; the older ones
+	Since   time.Time `json:"since,omitzero"`
+	Until   time.Time `json:"until,omitzero"`
+	Status  string    `json:"status,omitempty"`
+	Params  []string  `json:"params,omitempty"`
+	Metrics []string  `json:"metrics,omitempty"`
+	Changed string    `json:"changed,omitempty"`
+	Tag     string    `json:"tag,omitempty"`
+	Sort    string    `json:"sort,omitempty"`
+	Reverse bool      `json:"reverse,omitempty"`
 }
 
-// RunsDoc is the history.
+// RunsDoc is the history. More says that there are older ones.
 type RunsDoc struct {
+	Schema int      `json:"schema"`
+	Runs   []RunRow `json:"runs"`
+	More   bool     `json:"more,omitempty"`
+}
+
+// RunRow is a run in a list, with what was said of it, and its metrics by their full names.
+type RunRow struct {
+	store.Run
+	store.Annotation
+	Metrics map[string]float64 `json:"metrics,omitempty"`
+}
+
+// CompareRequest names runs; without names it asks for those that RunsRequest picks.
+type CompareRequest struct {
+	RunsRequest
+	Names []string `json:"names,omitempty"`
+	All   bool     `json:"all,omitempty"` // also what is the same in all of them
+}
+
+// CompareDoc is a table: a column for each run, and a row for each thing that differs,
+// then for what does not.
+type CompareDoc struct {
+	Schema int          `json:"schema"`
+	Runs   []RunRow     `json:"runs"`
+	Rows   []CompareRow `json:"rows"`
+	Same   int          `json:"same"` // rows that are the same in all runs, be they listed or not
+}
+
+// CompareRow is one thing. Cells are in the order of the runs.
+type CompareRow struct {
+	Kind    string `json:"kind"` // profile, param, metric
+	Name    string `json:"name"`
+	Differs bool   `json:"differs"`
+	Cells   []Cell `json:"cells"`
+}
+
+// Cell is what one run has. Value is JSON; of a sensitive param it is "".
+type Cell struct {
+	Value   string   `json:"value,omitempty"`
+	Number  *float64 `json:"number,omitempty"`
+	Lacking bool     `json:"lacking,omitempty"`
+}
+
+// AnnotateRequest says something of a run.
+type AnnotateRequest struct {
+	Dir    string   `json:"dir"`
+	Run    string   `json:"run"`
+	Tags   []string `json:"tags,omitempty"`
+	Untag  []string `json:"untag,omitempty"`
+	Move   bool     `json:"move,omitempty"` // take tags from the runs that have them
+	Note   *string  `json:"note,omitempty"` // "" for none
+	Pinned *bool    `json:"pinned,omitempty"`
+}
+
+// AnnotateDoc is what is said of the run now.
+type AnnotateDoc struct {
 	Schema int         `json:"schema"`
-	Runs   []store.Run `json:"runs"`
+	Run    store.RunID `json:"run"`
+	store.Annotation
 }
 
 // ShowRequest names a run: an id, its beginning, or "" for the latest.
@@ -186,6 +257,7 @@ type ShowRequest struct {
 type ShowDoc struct {
 	Schema int `json:"schema"`
 	store.Run
+	store.Annotation
 	Files  []store.RunFile `json:"files"` // what the run was read from, with the digests of what is kept
 	Stages []ShownStage    `json:"stages"`
 }

@@ -26,7 +26,7 @@ func (e *Engine) diff(ctx context.Context, req DiffRequest) (*DiffDoc, error) {
 	if err != nil {
 		return nil, err
 	}
-	result, err := e.compared(a, b)
+	result, err := e.comparedRuns(a, b)
 	if err != nil {
 		return nil, err
 	}
@@ -91,8 +91,8 @@ func diffRun(r *store.Run) DiffRun {
 	return DiffRun{Run: r.ID, Status: r.Status, Started: r.Started, Seconds: r.Seconds, Stages: len(r.Stages), Version: r.Version, Origin: r.Origin}
 }
 
-// compared compares what is recorded of two runs.
-func (e *Engine) compared(a, b *store.Run) (*compare.Result, error) {
+// comparedRuns compares what is recorded of two runs.
+func (e *Engine) comparedRuns(a, b *store.Run) (*compare.Result, error) {
 	runs := [2]*store.Run{a, b}
 	var keys [2]map[string]store.Key
 	for i, r := range runs {

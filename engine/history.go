@@ -3,7 +3,9 @@ package engine
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"plumb/engine/event"
@@ -11,21 +13,61 @@ import (
 	"plumb/store"
 )
 
-// Runs lists recorded runs, newest first.
+// Runs lists recorded runs, newest first, or as they are to be sorted.
 func (e *Engine) Runs(_ context.Context, req RunsRequest) (*RunsDoc, error) {
-	runs, err := e.store.Runs(store.RunFilter{Project: req.Dir, Limit: req.Limit})
+	if req.Before != "" {
+		before, err := e.findRun(req.Dir, req.Before)
+		if err != nil {
+			return nil, err
+		}
+		req.Before = string(before.ID)
+	}
+	limit := req.Limit
+	if limit > 0 {
+		req.Limit++ // to see whether there are more
+	}
+	p, err := e.newPicker(req)
 	if err != nil {
-		return nil, fmt.Errorf("listing runs: %w", err)
+		return nil, err
 	}
-	if runs == nil {
-		runs = []store.Run{}
+	ids, err := p.pick()
+	if err != nil {
+		return nil, err
 	}
+	doc := &RunsDoc{Schema: Schema, More: limit > 0 && len(ids) > limit}
+	if doc.More {
+		ids = ids[:limit]
+	}
+	doc.Runs, err = e.rows(ids)
+	return doc, err
+}
+
+// rows reads the runs of a list.
+func (e *Engine) rows(ids []store.RunID) ([]RunRow, error) {
+	runs, err := e.store.Heads(ids)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]RunRow, 0, len(runs))
 	for i := range runs {
 		if err := e.asFound(&runs[i]); err != nil {
 			return nil, err
 		}
+		a, err := e.store.Annotation(runs[i].ID)
+		if err != nil {
+			return nil, err
+		}
+		sum, err := e.store.Summary(runs[i].ID)
+		if err != nil {
+			return nil, err
+		}
+		row := RunRow{Run: runs[i], Annotation: *a}
+		if sum != nil {
+			row.Metrics = sum.Metrics
+		}
+		out = append(out, row)
 	}
-	return &RunsDoc{Schema: Schema, Runs: runs}, nil
+	return out, nil
 }
 
 // asFound tells of a run as the next owner of the store will record it, when its own
@@ -48,14 +90,21 @@ func (e *Engine) findRun(dir, name string) (*store.Run, error) {
 		return run, nil
 	case name == "" || name == "latest":
 		return nil, invalid("plumb run makes one", "there is no run of this project yet")
-	case len(candidates) > 0 && strings.HasPrefix(string(candidates[0]), name):
+	case len(candidates) > 1 && strings.HasPrefix(string(candidates[0]), name):
 		return nil, invalid("name one of: "+joined(candidates), "%q is the beginning of several runs", name)
+	case len(candidates) > 1 && strings.HasSuffix(string(candidates[0]), "-"+name):
+		return nil, invalid("name one of: "+joined(candidates), "%q is the end of several runs", name)
 	}
-	var ids []string
+	var names []string
 	for _, c := range candidates {
-		ids = append(ids, string(c))
+		names = append(names, string(c))
 	}
-	if near := hcl.Nearest(name, ids); near != "" {
+	tags, err := e.store.Tags(dir)
+	if err != nil {
+		return nil, err
+	}
+	names = slices.AppendSeq(names, maps.Keys(tags))
+	if near := hcl.Nearest(name, names); near != "" {
 		return nil, invalid("did you mean "+near+"?", "there is no run %q", name)
 	}
 	return nil, invalid("plumb runs lists them", "there is no run %q", name)
@@ -83,12 +132,16 @@ func (e *Engine) Show(_ context.Context, req ShowRequest) (*ShowDoc, error) {
 	if err := e.asFound(run); err != nil {
 		return nil, err
 	}
-	doc := &ShowDoc{Schema: Schema, Run: *run, Files: run.Files, Stages: []ShownStage{}}
+	said, err := e.store.Annotation(run.ID)
+	if err != nil {
+		return nil, err
+	}
+	doc := &ShowDoc{Schema: Schema, Run: *run, Annotation: *said, Files: run.Files, Stages: []ShownStage{}}
 	if doc.Files == nil {
 		doc.Files = []store.RunFile{}
 	}
 	for i := range run.Stages {
-		st, err := e.shown(&run.Stages[i])
+		st, err := e.shown(run.ID, &run.Stages[i])
 		if err != nil {
 			return nil, err
 		}
@@ -97,7 +150,7 @@ func (e *Engine) Show(_ context.Context, req ShowRequest) (*ShowDoc, error) {
 	return doc, nil
 }
 
-func (e *Engine) shown(r *store.StageResult) (*ShownStage, error) {
+func (e *Engine) shown(run store.RunID, r *store.StageResult) (*ShownStage, error) {
 	st := &ShownStage{
 		Name: r.Name, Status: r.Status, Key: r.Key, Reason: r.Reason, Seconds: r.Seconds, Image: r.Image,
 		Attempts: r.Attempts, Metrics: r.Metrics, Outputs: map[string]event.Output{}, Error: r.Error,
@@ -111,16 +164,33 @@ func (e *Engine) shown(r *store.StageResult) (*ShownStage, error) {
 	if r.Key.IsZero() || r.Status != "ran" && r.Status != "cached" {
 		return st, nil
 	}
-	rec, err := e.store.Record(r.Key)
+	rec, err := e.store.Remembered(r.Key)
 	if err != nil {
 		return nil, fmt.Errorf("reading the result of stage %q: %w", r.Name, err)
 	}
-	if rec == nil { // collected since
-		return st, nil
+	now := &store.Record{Outputs: r.Outputs, Run: r.MadeBy}
+	if rec != nil {
+		if r.Outputs == nil && r.MadeBy == "" { // of before runs kept them
+			now.Outputs, now.Run = rec.Outputs, rec.Run
+		}
+		if r.Status == "cached" && rec.Run == now.Run {
+			st.Attempts = rec.Attempts
+		}
+		dropped(now.Outputs, rec.Outputs)
 	}
-	st.Outputs, st.MadeBy = outputsOf(rec), rec.Run
-	if r.Status == "cached" {
-		st.Attempts = rec.Attempts
+	st.Outputs, st.MadeBy = outputsOf(now), now.Run
+	if r.Status == "ran" {
+		st.MadeBy = run
 	}
 	return st, nil
+}
+
+// dropped marks those outputs of which the record says that their bytes were dropped
+// since.
+func dropped(of, rec []store.Output) {
+	for i := range of {
+		if slices.ContainsFunc(rec, func(o store.Output) bool { return o.Dropped && o.Name == of[i].Name && o.Digest == of[i].Digest }) {
+			of[i].Dropped = true
+		}
+	}
 }

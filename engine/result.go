@@ -37,7 +37,10 @@ func (r *run) settle(i int, st sched.State, reason string, err error) {
 		res.Image = r.s.images[stage.Image].digest.String()
 	}
 	if rec := r.s.planner.Record(i); rec != nil && (st == sched.Cached || st == sched.Succeeded) {
-		res.Metrics = rec.Metrics
+		res.Metrics, res.Outputs = rec.Metrics, rec.Outputs
+		if st == sched.Cached {
+			res.MadeBy = rec.Run
+		}
 	}
 	if err == nil || st != sched.Failed {
 		return

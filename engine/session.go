@@ -309,10 +309,10 @@ func (r *records) Earlier(stage string) ([]plan.Earlier, error) {
 	return out, nil
 }
 
-// actionOf reads a kept action and its note: of a result, or of a failure; nil when
-// neither is kept.
+// actionOf reads a kept action and its note: of a result, also one that is not of use
+// any more, or of a failure; nil when none is kept.
 func actionOf(st *store.Store, k store.Key) (action, note []byte, err error) {
-	rec, err := st.Record(k)
+	rec, err := st.Remembered(k)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the record %s: %w", k.Short(), err)
 	}

@@ -86,7 +86,7 @@ func (x *explainer) action(k store.Key) (*recorded, error) {
 	if r.note, err = plan.DecodeNote(note); err != nil {
 		return nil, err
 	}
-	if rec, err := x.e.store.Record(k); err == nil && rec != nil {
+	if rec, err := x.e.store.Remembered(k); err == nil && rec != nil {
 		r.run = rec.Run
 	}
 	return r, nil
@@ -116,7 +116,7 @@ func (x *explainer) upstream(doc *WhyDoc, a, b *recorded) error {
 			return fmt.Errorf("reading run %q: %w", id, err)
 		}
 	}
-	result, err := x.e.compared(runs[0], runs[1])
+	result, err := x.e.comparedRuns(runs[0], runs[1])
 	if err != nil {
 		return err
 	}

@@ -161,6 +161,10 @@ func (s *Store) Commit(ctx context.Context, b *Batch) error {
 	if err != nil {
 		return fmt.Errorf("committing: %w", err)
 	}
+	runs, err := b.storeRuns()
+	if err != nil {
+		return fmt.Errorf("committing: %w", err)
+	}
 	if err := b.resolve(); err != nil {
 		return fmt.Errorf("committing: %w", err)
 	}
@@ -170,12 +174,30 @@ func (s *Store) Commit(ctx context.Context, b *Batch) error {
 	if err := b.publish(); err != nil {
 		return fmt.Errorf("committing blobs: %w", err)
 	}
-	if err := s.write(b, m); err != nil {
+	if err := s.writeChained(b, m, runs); err != nil {
 		return fmt.Errorf("committing records: %w", err)
 	}
 	b.settle()
 	b.found, b.records, b.failures, b.histories, b.effects, b.runs = nil, nil, nil, nil, nil, nil
 	return b.small.drop()
+}
+
+// writeChained writes records, and runs behind those that were recorded before. Only this
+// is done by one at a time: content is synced by then.
+func (s *Store) writeChained(b *Batch, records []entry, runs []*runEntry) error {
+	if len(runs) == 0 {
+		return s.write(b, records)
+	}
+	s.chain.Lock()
+	defer s.chain.Unlock()
+	more, err := b.chained(runs)
+	if err == nil {
+		err = b.publish() // a record that was too large for Badger
+	}
+	if err != nil {
+		return err
+	}
+	return s.write(b, append(records, more...))
 }
 
 // resolve makes sure that no record refers to what is not there.
@@ -296,19 +318,35 @@ func (b *Batch) encode() ([]entry, error) {
 			return nil, err
 		}
 	}
-	for _, r := range b.runs {
-		p, err := b.encodeRun(r)
-		if err := add(runKey(inRuns, r.ID), p, err); err != nil {
+	return out, nil
+}
+
+// runEntry is a run to write, whose place in the chain is not known yet.
+type runEntry struct {
+	stored  *storedRun
+	summary []byte
+	payload []byte
+}
+
+func (b *Batch) storeRuns() ([]*runEntry, error) {
+	out := make([]*runEntry, len(b.runs))
+	for i, r := range b.runs {
+		sr, err := b.storeRun(r)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = &runEntry{stored: sr}
+		if out[i].summary, err = b.summarise(r, sr.Table); err != nil {
 			return nil, err
 		}
 	}
 	return out, nil
 }
 
-// encodeRun keeps the table of stages and the list of files apart, by content: runs
+// storeRun keeps the table of stages and the list of files apart, by content: runs
 // that had nothing to do share them.
-func (b *Batch) encodeRun(r *Run) (_ []byte, err error) {
-	sr := storedRun{Run: *r}
+func (b *Batch) storeRun(r *Run) (_ *storedRun, err error) {
+	sr := &storedRun{Run: *r}
 	if len(r.Stages) > 0 {
 		if sr.Table, err = b.addFrame(encodeTable(r.Stages)); err != nil {
 			return nil, err
@@ -324,7 +362,7 @@ func (b *Batch) encodeRun(r *Run) (_ []byte, err error) {
 			return nil, err
 		}
 	}
-	return json.Marshal(sr)
+	return sr, nil
 }
 
 // addFrame adds a framed payload as a blob.

@@ -32,13 +32,7 @@ func encodeRecord(r *Record) []byte {
 
 func decodeRecord(k Key, b []byte) (*Record, error) {
 	r := &reader{b: b}
-	rec := &Record{Key: k, Action: r.bytes(), Note: r.bytes()}
-	if n := r.count(4); n > 0 {
-		rec.Outputs = make([]Output, n)
-	}
-	for i := range rec.Outputs {
-		rec.Outputs[i] = r.output()
-	}
+	rec := &Record{Key: k, Action: r.bytes(), Note: r.bytes(), Outputs: r.outputs()}
 	if n := r.count(4); n > 0 {
 		rec.Inputs = make([]Artifact, n)
 	}
@@ -74,6 +68,18 @@ func (w *writer) output(o Output) {
 	if o.Dropped {
 		w.b[at] |= wireDropped
 	}
+}
+
+func (r *reader) outputs() []Output {
+	n := r.count(4)
+	if n == 0 {
+		return nil
+	}
+	out := make([]Output, n)
+	for i := range out {
+		out[i] = r.output()
+	}
+	return out
 }
 
 func (r *reader) output() Output {
@@ -210,10 +216,16 @@ func (r *reader) attempts() []Attempt {
 	return list
 }
 
+// A table that begins with the count of its rows is of before rows had outputs; no table
+// is empty, so a zero in that place says that there is a version.
+const tableVersion = 1
+
 // encodeTable writes the stages of a run. What repeats from row to row (status,
 // image, reason) is left to compression.
 func encodeTable(stages []StageResult) []byte {
-	w := &writer{b: make([]byte, 0, 96*len(stages))}
+	w := &writer{b: make([]byte, 0, 160*len(stages))}
+	w.uint(0)
+	w.uint(tableVersion)
 	w.uint(uint64(len(stages)))
 	for i := range stages {
 		s := &stages[i]
@@ -226,18 +238,70 @@ func encodeTable(stages []StageResult) []byte {
 		w.attempts(s.Attempts)
 		w.string(s.Error)
 		w.metrics(s.Metrics)
+		w.string(string(s.MadeBy))
+		w.uint(uint64(len(s.Outputs)))
+		for _, o := range s.Outputs {
+			w.output(o)
+		}
 	}
 	return w.b
 }
 
+// tableHead reads how many rows follow, and of which version.
+func (r *reader) tableHead() (n int, version uint64) {
+	if n = r.count(16); n > 0 {
+		return n, 0
+	}
+	version = r.uint()
+	n = r.count(16)
+	if version > tableVersion {
+		r.fail()
+		n = 0
+	}
+	return n, version
+}
+
+// keyInTable finds the key of one stage without making the others.
+func keyInTable(b []byte, stage string) (Key, error) {
+	r := &reader{b: b}
+	skip := func() { r.take(r.uint()) }
+	n, version := r.tableHead()
+	for range n {
+		name := r.take(r.uint())
+		skip() // status
+		key := Key(r.digest())
+		if string(name) == stage && !r.bad {
+			return key, nil
+		}
+		skip() // reason
+		r.float()
+		skip() // image
+		r.attempts()
+		skip() // error
+		r.metrics()
+		if version > 0 {
+			skip() // made by
+			r.outputs()
+		}
+	}
+	if !r.done() {
+		return Key{}, errFrame
+	}
+	return Key{}, nil
+}
+
 func decodeTable(b []byte) ([]StageResult, error) {
 	r := &reader{b: b}
-	n := r.count(16)
+	n, version := r.tableHead()
 	stages := make([]StageResult, n)
 	for i := range stages {
 		stages[i] = StageResult{
 			Name: r.string(), Status: r.string(), Key: Key(r.digest()), Reason: r.string(), Seconds: r.float(),
 			Image: r.string(), Attempts: r.attempts(), Error: r.string(), Metrics: r.metrics(),
+		}
+		if version > 0 {
+			stages[i].MadeBy = RunID(r.string())
+			stages[i].Outputs = r.outputs()
 		}
 	}
 	if !r.done() {

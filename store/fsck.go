@@ -63,7 +63,10 @@ const (
 	FoundLostInput      FindingKind = "lost_input"
 	FoundLostLog        FindingKind = "lost_log"
 	FoundLostTable      FindingKind = "lost_table"
-	FoundLostFile       FindingKind = "lost_file" // of those that said what a run was to do
+	FoundLostFile       FindingKind = "lost_file"   // of those that said what a run was to do
+	FoundChangedRun     FindingKind = "changed_run" // after it was recorded
+	FoundRemovedRun     FindingKind = "removed_run" // and not by gc
+	FoundAddedRun       FindingKind = "added_run"   // and not by a run
 	FoundWrongIndex     FindingKind = "wrong_index"
 	FoundDamagedPlaced  FindingKind = "damaged_placed"
 	FoundDamagedCache   FindingKind = "damaged_cache"
@@ -92,6 +95,7 @@ type FsckReport struct {
 	Tombstones int       `json:"tombstones"`
 	Effects    int       `json:"effects"` // begun or done
 	Runs       int       `json:"runs"`
+	Links      int       `json:"links"` // of the chain of runs
 	Blobs      int       `json:"blobs"` // files and small ones
 	Placed     int       `json:"placed"`
 	Caches     int       `json:"caches"`
@@ -111,6 +115,7 @@ type fsck struct {
 	files  map[blobID]int64 // sound, with their sizes
 	bad    map[blobID]string
 
+	runs  []seenRun
 	small map[Digest]int64 // sound ones in Badger, with their sizes
 	trees map[Digest]error // looked over
 	edits []edit

@@ -131,7 +131,7 @@ func TestFsckOfASoundStore(t *testing.T) {
 	e := fillEverything(t)
 	unchangedBy(t, e.dir, func() {
 		rep := look(t, e.dir, false)
-		want := &FsckReport{OK: true, Records: 2, Failures: 1, Runs: 1, Blobs: 9, Placed: 1, Caches: 2, Bytes: rep.Bytes, Findings: []Finding{}}
+		want := &FsckReport{OK: true, Records: 2, Failures: 1, Runs: 1, Links: 1, Blobs: 9, Placed: 1, Caches: 2, Bytes: rep.Bytes, Findings: []Finding{}}
 		if diff := cmp.Diff(want, rep); diff != "" {
 			t.Error(diff)
 		}

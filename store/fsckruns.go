@@ -10,11 +10,16 @@ import (
 
 func (f *fsck) run(txn *badger.Txn, item *badger.Item) error {
 	id := RunID(item.Key()[1:])
-	sr, err := decoded(f, txn, item, "run "+string(id), "plumb runs and plumb show do not show it", decodeJSON[storedRun])
+	var sum Digest
+	sr, err := decoded(f, txn, item, "run "+string(id), "plumb runs and plumb show do not show it", func(b []byte) (*storedRun, error) {
+		sum = Sum(b)
+		return decodeJSON[storedRun](b)
+	})
 	if sr == nil || err != nil {
 		return err
 	}
 	f.report.Runs++
+	f.runs = append(f.runs, seenRun{id, sr.Seq, sr.Previous, sum, sr.Status == statusRunning})
 	if err := f.runIndex(txn, sr); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -18,6 +19,8 @@ type edit struct {
 	run     *Run   // to be encoded into payload
 	lost    *Record
 	rule    string
+	added   *seenRun // to be linked; no key
+	link    *link    // to be written whatever is there
 }
 
 // smalls reads every blob in Badger.
@@ -71,7 +74,7 @@ func (f *fsck) values(ctx context.Context) error {
 		}{
 			{inRecords, f.record}, {inFailures, f.failure}, {inTombstones, f.tombstone}, {inRuns, f.run},
 			{inUses, f.use}, {inHistories, f.history}, {inProjects, f.indexed}, {inActive, f.indexed},
-			{inBegun, f.begunEffect}, {inDone, f.doneEffect},
+			{inBegun, f.begunEffect}, {inDone, f.doneEffect}, {inBygones, f.bygone}, {inSummaries, f.summary},
 		} {
 			if err := eachItem(txn, space.of, func(item *badger.Item) error {
 				if err := ctx.Err(); err != nil {
@@ -82,7 +85,10 @@ func (f *fsck) values(ctx context.Context) error {
 				return err
 			}
 		}
-		return nil
+		if err := f.annotations(txn); err != nil {
+			return err
+		}
+		return f.chain(txn)
 	})
 }
 
@@ -184,7 +190,10 @@ func (f *fsck) prepare(ctx context.Context, edits []edit) (err error) {
 	for i := range edits {
 		e := &edits[i]
 		if e.run != nil && err == nil {
-			e.payload, err = b.encodeRun(e.run)
+			var sr *storedRun
+			if sr, err = b.storeRun(e.run); err == nil {
+				e.payload, err = json.Marshal(sr)
+			}
 		}
 		if e.payload != nil && err == nil {
 			e.val, err = b.fit(e.payload)
@@ -293,6 +302,12 @@ func (f *fsck) apply(ctx context.Context) error {
 }
 
 func (f *fsck) applyOne(txn *badger.Txn, e edit) error {
+	if e.added != nil {
+		return f.s.linkAddedRun(txn, e.added)
+	}
+	if e.link != nil {
+		return f.setMended(txn, e.key, e.link)
+	}
 	item, err := txn.Get(e.key)
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		if e.version == 0 && e.val != nil { // an index that was missing
@@ -305,7 +320,17 @@ func (f *fsck) applyOne(txn *badger.Txn, e edit) error {
 	}
 	if e.lost != nil {
 		t := Tombstone{Key: e.lost.Key, When: f.s.now().UTC(), Rule: e.rule, By: ByFsck}
-		if err := f.s.setTombstone(txn, &t); err != nil {
+		if err := errors.Join(f.s.setTombstone(txn, &t), setBygone(txn, e.lost.Key)); err != nil {
+			return err
+		}
+	}
+	if e.key[0] == inRuns { // what it is picked by is made anew
+		if err := deleteIf(txn, runKey(inSummaries, RunID(e.key[1:]))); err != nil {
+			return err
+		}
+	}
+	if e.run != nil && e.run.Seq > 0 {
+		if err := f.s.markLink(txn, e.run.Seq, linkAltered, Sum(e.payload)); err != nil {
 			return err
 		}
 	}

@@ -23,7 +23,7 @@ import (
 // Policy says what gc keeps: for each project what its newest KeepRuns runs need,
 // and everything used less than KeepAge ago; of that, no more than KeepCount results
 // and KeepSize bytes of content, those that were used last (0 for as much as there is).
-// What is leased stays in any case.
+// What is leased, and what pinned runs need, stays in any case.
 type Policy struct {
 	KeepRuns  int
 	KeepAge   time.Duration
@@ -70,7 +70,9 @@ type gcRun struct {
 	rule   string
 	report GCReport
 
-	keys   map[Key]bool // named by kept runs
+	keys   map[Key]bool    // named by kept runs
+	pinned map[Key]bool    // by pinned ones
+	named  map[Digest]bool // tables of which that is noted
 	drops  []dropping
 	kept   []kept // by age and runs, for the limits
 	marked map[Digest]bool
@@ -86,6 +88,7 @@ type dropping struct {
 	version uint64
 	record  *Dropped // for a record
 	limited bool     // by size or count: that it was used lately is no reason to keep it
+	seq     uint64   // of a run's link, which stays
 }
 
 // GC drops what p does not keep.
@@ -93,7 +96,7 @@ func (s *Store) GC(ctx context.Context, p Policy) (GCReport, error) {
 	s.gcTurn.Lock()
 	defer s.gcTurn.Unlock()
 	g := &gcRun{s: s, p: p, now: s.now(), report: GCReport{DryRun: p.DryRun, Dropped: []Dropped{}}}
-	g.keys, g.marked, g.gone = map[Key]bool{}, map[Digest]bool{}, map[string]bool{}
+	g.keys, g.pinned, g.named, g.marked, g.gone = map[Key]bool{}, map[Key]bool{}, map[Digest]bool{}, map[Digest]bool{}, map[string]bool{}
 	g.rule = fmt.Sprintf("age: not needed by the newest %d runs of a project, not used for %s", p.KeepRuns, ageText(p.KeepAge))
 	if s.absent() {
 		return g.report, nil
@@ -126,7 +129,7 @@ func (s *Store) GC(ctx context.Context, p Policy) (GCReport, error) {
 
 func (g *gcRun) drop(item *badger.Item, rec *Dropped) {
 	key := item.KeyCopy(nil)
-	g.drops = append(g.drops, dropping{key, item.Version(), rec, false})
+	g.drops = append(g.drops, dropping{key: key, version: item.Version(), record: rec})
 	g.gone[string(key)] = true
 }
 
@@ -147,21 +150,26 @@ func (g *gcRun) decide(ctx context.Context) error {
 // and notes the actions they name.
 func (g *gcRun) decideRuns(_ context.Context, txn *badger.Txn) error {
 	kept := map[string]int{}
-	tables := map[Digest]bool{}
+	pinned, err := g.s.pinnedRuns(txn)
+	if err != nil {
+		return err
+	}
 	return g.s.eachRun(txn, RunFilter{}, func(id RunID) (bool, error) {
 		sr, err := g.s.storedRun(txn, id)
 		if err != nil && !errors.Is(err, errFrame) {
 			return false, err
 		}
+		if sr != nil && err == nil && pinned[id] {
+			return true, g.nameKeys(txn, sr, g.pinned)
+		}
 		if sr != nil && err == nil && g.keepsRun(kept, &sr.Run) {
-			return true, g.nameKeys(txn, sr, tables)
+			return true, g.nameKeys(txn, sr, nil)
 		}
 		g.report.Runs++
-		project := ""
-		if sr != nil {
-			project = sr.Project
+		if sr == nil {
+			sr = &storedRun{Run: Run{ID: id}}
 		}
-		return true, g.dropRun(txn, id, project)
+		return true, g.dropRun(txn, &sr.Run)
 	})
 }
 
@@ -170,11 +178,13 @@ func (g *gcRun) keepsRun(kept map[string]int, r *Run) bool {
 	return kept[r.Project] <= g.p.KeepRuns || r.Status == statusRunning || g.now.Sub(r.Started) < g.p.KeepAge
 }
 
-func (g *gcRun) nameKeys(txn *badger.Txn, sr *storedRun, seen map[Digest]bool) error {
-	if seen[sr.Table] {
+// nameKeys notes the actions that a kept run names, and that they are pinned when pinned
+// is given.
+func (g *gcRun) nameKeys(txn *badger.Txn, sr *storedRun, pinned map[Key]bool) error {
+	if pinned == nil && g.named[sr.Table] {
 		return nil
 	}
-	seen[sr.Table] = true
+	g.named[sr.Table] = true
 	stages, err := g.s.table(txn, sr.Table)
 	if err != nil {
 		g.s.log.Warn("gc: a run's table of stages is damaged", "run", string(sr.ID), "error", err)
@@ -182,12 +192,19 @@ func (g *gcRun) nameKeys(txn *badger.Txn, sr *storedRun, seen map[Digest]bool) e
 	}
 	for i := range stages {
 		g.keys[stages[i].Key] = true
+		if pinned != nil {
+			pinned[stages[i].Key] = true
+		}
 	}
 	return nil
 }
 
-func (g *gcRun) dropRun(txn *badger.Txn, id RunID, project string) error {
-	for _, key := range [][]byte{runKey(inRuns, id), projectKey(project, id), runKey(inActive, id)} {
+func (g *gcRun) dropRun(txn *badger.Txn, r *Run) error {
+	said, err := g.s.annotationKeys(txn, r)
+	if err != nil {
+		return err
+	}
+	for _, key := range append(said, runKey(inRuns, r.ID), projectKey(r.Project, r.ID), runKey(inActive, r.ID), runKey(inSummaries, r.ID)) {
 		item, err := txn.Get(key)
 		if errors.Is(err, badger.ErrKeyNotFound) {
 			continue
@@ -196,6 +213,9 @@ func (g *gcRun) dropRun(txn *badger.Txn, id RunID, project string) error {
 			return err
 		}
 		g.drop(item, nil)
+		if key[0] == inRuns {
+			g.drops[len(g.drops)-1].seq = r.Seq
+		}
 	}
 	return nil
 }
@@ -250,6 +270,9 @@ func (g *gcRun) decideRest(_ context.Context, txn *badger.Txn) error {
 		return g.keys[f.Key] || g.now.Sub(f.When) < g.p.KeepAge
 	})
 	if err := eachItem(txn, inFailures, failed); err != nil {
+		return err
+	}
+	if err := g.decideBygones(txn); err != nil {
 		return err
 	}
 	evicted := dropUnless(g, txn, func(t *Tombstone) bool { return g.now.Sub(t.When) <= tombstonesLive })
@@ -397,6 +420,16 @@ func (g *gcRun) dropOne(txn *badger.Txn, d dropping, quiet bool) (bool, error) {
 			return false, nil
 		}
 		if err := g.s.setTombstone(txn, &Tombstone{Key: d.record.Key, When: g.now.UTC(), Rule: d.record.Rule}); err != nil {
+			return false, err
+		}
+		if g.keys[d.record.Key] {
+			if err := setBygone(txn, d.record.Key); err != nil {
+				return false, err
+			}
+		}
+	}
+	if d.seq > 0 {
+		if err := g.s.markLink(txn, d.seq, linkDropped, Digest{}); err != nil {
 			return false, err
 		}
 	}

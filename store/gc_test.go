@@ -300,3 +300,24 @@ func TestPlacedIsBuiltOnce(t *testing.T) {
 }
 
 func isWhole(string) bool { return true }
+
+// TestLeaseThatEndsDuringGC: whoever had one may have recorded a run that gc did not see.
+func TestLeaseThatEndsDuringGC(t *testing.T) {
+	s := openStore(t, t.TempDir(), Options{})
+	before := s.Lease(Key{1})
+	s.guard.begin()
+	before()
+	s.Lease(Key{2})()
+	for _, tt := range []struct {
+		k    Key
+		want bool
+	}{{Key{1}, true}, {Key{2}, true}, {Key{3}, false}} {
+		if got := s.guard.leased(tt.k); got != tt.want {
+			t.Errorf("key %d is safe: %v", tt.k[0], got)
+		}
+	}
+	s.guard.end()
+	if s.guard.leased(Key{1}) || s.guard.leased(Key{2}) {
+		t.Error("a lease that is over is one when gc is done")
+	}
+}

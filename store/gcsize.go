@@ -13,8 +13,8 @@ import (
 // Age and runs say what is of no more use; size and count say how much may be kept of
 // what is. The results that are left are put in the order of their last use, and from
 // the first on that does not fit any more, all go: whoever sets a limit wants it held,
-// so it is above what the newest runs need. What is leased is in use, comes first and
-// never goes.
+// so it is above what the newest runs need. What is leased is in use, and what a pinned run
+// needs is wanted; both come first and never go.
 
 // kept is a record that age and runs have left.
 type kept struct {
@@ -22,7 +22,7 @@ type kept struct {
 	vers   uint64
 	rec    *Record
 	used   time.Time
-	leased bool
+	leased bool // or pinned
 }
 
 // lastUse is when a record was made or last used, by the day.
@@ -45,7 +45,7 @@ func (g *gcRun) keep(txn *badger.Txn, item *badger.Item, rec *Record) {
 		return
 	}
 	rec.Action, rec.Note, rec.Metrics = nil, nil, nil
-	g.kept = append(g.kept, kept{item.KeyCopy(nil), item.Version(), rec, g.lastUse(txn, rec), g.s.guard.leased(rec.Key)})
+	g.kept = append(g.kept, kept{item.KeyCopy(nil), item.Version(), rec, g.lastUse(txn, rec), g.pinned[rec.Key] || g.s.guard.leased(rec.Key)})
 }
 
 // decideLimits drops what does not fit.
@@ -80,7 +80,7 @@ func (g *gcRun) decideLimits(_ context.Context, txn *badger.Txn) error {
 			g.report.KeptBytes += more
 			continue
 		}
-		g.drops = append(g.drops, dropping{k.key, k.vers, dropped(k.rec, full, k.used), true})
+		g.drops = append(g.drops, dropping{key: k.key, version: k.vers, record: dropped(k.rec, full, k.used), limited: true})
 		g.gone[string(k.key)] = true
 	}
 	return nil

@@ -86,7 +86,8 @@ func (g *guard) forget(d Digest) {
 	delete(g.recent, d)
 }
 
-// begin and end bracket a gc.
+// begin and end bracket a gc. Whose lease ends meanwhile may have recorded a run that needs
+// the record, after gc had looked which runs there are.
 func (g *guard) begin() {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -19,7 +19,10 @@ import (
 //	t KEY            tombstone            A RUN            run that is not over (no value)
 //	u KEY            day of last use      h STAGE          the last keys of a stage
 //	e KEY            effect that began    d KEY            effect that is done
-//	b DIGEST         small blob, as it is
+//	b DIGEST         small blob, as it is k KEY            record that is not of use any more
+//	c NUMBER         link in the chain      a RUN            what was said of a run
+//	C                head of the chain      g PROJECT TAG    the run that a tag names
+//	s RUN            what runs are picked by
 //	o, i, y LINK     record, by what it made, what it read and by its image (no value)
 //	D DIGEST         directory that a record names (no value)
 //	M NAME           what has been done to the store (no value)
@@ -38,6 +41,13 @@ const (
 	inHistories  = 'h'
 	inBegun      = 'e'
 	inDone       = 'd'
+	inBygones    = 'k'
+	inLinks      = 'c'
+	inHead       = 'C'
+
+	inAnnotations = 'a'
+	inTags        = 'g'
+	inSummaries   = 's'
 
 	inMade        = 'o'
 	inRead        = 'i'

@@ -119,6 +119,8 @@ type StageResult struct {
 	Attempts []Attempt          `json:"attempts,omitempty"` // of this run; a cached stage has none
 	Error    string             `json:"error,omitempty"`
 	Metrics  map[string]float64 `json:"metrics,omitempty"`
+	MadeBy   RunID              `json:"made_by,omitempty"` // of a cached stage: the run that made the result
+	Outputs  []Output           `json:"outputs,omitempty"` // as they were then: a record may be replaced, or dropped before the run
 }
 
 // Run is one execution of a plan. Stages, Files and Places are kept apart, by content, so
@@ -137,7 +139,9 @@ type Run struct {
 	Isolation  string        `json:"isolation"`            // how stages were kept apart: container, chroot; "" in records older than the field
 	Containerd string        `json:"containerd,omitempty"` // socket, when stages ran in the machine's own
 	Counts     Counts        `json:"counts"`
-	Origin     *Origin       `json:"origin,omitempty"` // nil while it runs, and in records older than the field
+	Origin     *Origin       `json:"origin,omitempty"`  // nil while it runs, and in records older than the field
+	Seq        uint64        `json:"seq,omitempty"`     // its place in the chain of runs, from 1; 0 while it runs, and before there was one
+	Previous   Digest        `json:"previous,omitzero"` // of the record before it in the chain
 	Stages     []StageResult `json:"-"`
 	Files      []RunFile     `json:"-"`
 	Places     []Place       `json:"-"` // none while it runs

@@ -6,17 +6,20 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 )
 
 // RunFilter selects runs. Empty fields select all; Limit 0 is no limit. Before
-// leaves out that run and the newer ones.
+// leaves out that run and the newer ones. Since and Until are both inclusive.
 type RunFilter struct {
 	Project string
 	Status  string
 	Before  RunID
 	Limit   int
+	Since   time.Time
+	Until   time.Time
 }
 
 // statusRunning is the status of a run that is not over.
@@ -110,6 +113,14 @@ func (s *Store) places(txn *badger.Txn, d Digest) ([]Place, error) {
 
 // listIn reads a list that is kept as a blob of its own; none has the zero digest.
 func listIn[T any](s *Store, txn *badger.Txn, d Digest, decode func([]byte) ([]T, error)) ([]T, error) {
+	p, err := s.listPayload(txn, d)
+	if p == nil || err != nil {
+		return nil, err
+	}
+	return decode(p)
+}
+
+func (s *Store) listPayload(txn *badger.Txn, d Digest) ([]byte, error) {
 	if d.IsZero() {
 		return nil, nil
 	}
@@ -118,10 +129,7 @@ func listIn[T any](s *Store, txn *badger.Txn, d Digest, decode func([]byte) ([]T
 		return nil, err
 	}
 	p, _, err := s.pack.unframe(frame)
-	if err != nil {
-		return nil, err
-	}
-	return decode(p)
+	return p, err
 }
 
 // Runs lists runs, newest first, without their stages. Its cost follows what it
@@ -151,7 +159,8 @@ func (s *Store) Runs(f RunFilter) ([]Run, error) {
 }
 
 func (f *RunFilter) match(r *Run) bool {
-	return (f.Project == "" || r.Project == f.Project) && (f.Status == "" || r.Status == f.Status)
+	return (f.Project == "" || r.Project == f.Project) && (f.Status == "" || r.Status == f.Status) &&
+		(f.Since.IsZero() || !r.Started.Before(f.Since)) && (f.Until.IsZero() || !r.Started.After(f.Until))
 }
 
 // eachRun calls fn with ids, newest first, from the narrowest index, until fn says
@@ -173,10 +182,17 @@ func (s *Store) eachRun(txn *badger.Txn, f RunFilter, fn func(RunID) (bool, erro
 	if f.Before != "" {
 		from = append(slices.Clone(prefix), f.Before...)
 	}
+	oldest := ""
+	if !f.Since.IsZero() {
+		oldest = idBegins(f.Since)
+	}
 	for it.Seek(from); it.Valid(); it.Next() {
 		id := RunID(it.Item().Key()[len(prefix):])
 		if id == f.Before {
 			continue
+		}
+		if string(id) < oldest {
+			return nil
 		}
 		more, err := fn(id)
 		if err != nil || !more {
@@ -185,6 +201,9 @@ func (s *Store) eachRun(txn *badger.Txn, f RunFilter, fn func(RunID) (bool, erro
 	}
 	return nil
 }
+
+// idBegins is how the ids of runs begin that start at a time: they sort by it.
+func idBegins(t time.Time) string { return t.UTC().Format("20060102-150405") }
 
 // LastRun gives the newest run of a project, of all projects for "", without its
 // stages; nil when there is none.
@@ -199,7 +218,7 @@ func (s *Store) LastRun(project string) (*Run, error) {
 // maxCandidates bounds what FindRun offers instead of a run.
 const maxCandidates = 5
 
-// FindRun finds the run that people name by its id, the beginning of it or its
+// FindRun finds the run that people name by a tag, by its id, the beginning of it or its
 // last letters; "" and "latest" are the newest. Without a single such run it gives
 // candidates: those that ref fits, else those whose ids are nearest to ref.
 func (s *Store) FindRun(project, ref string) (*Run, []RunID, error) {
@@ -207,39 +226,83 @@ func (s *Store) FindRun(project, ref string) (*Run, []RunID, error) {
 		r, err := s.LastRun(project)
 		return r, nil, err
 	}
-	fits, all, err := s.fitting(project, ref)
+	var run *Run
+	var fits []RunID
+	err := s.view(func(txn *badger.Txn) (err error) {
+		if fits, err = s.fitting(txn, project, ref); err != nil || len(fits) != 1 {
+			return err
+		}
+		sr, err := s.storedRun(txn, fits[0])
+		if sr != nil {
+			run = &sr.Run
+		}
+		return err
+	})
+	if err == nil && len(fits) == 0 {
+		fits, err = s.near(project, ref)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("looking for run %q: %w", ref, err)
 	}
-	if len(fits) > 1 && string(fits[0]) != ref {
-		return nil, fits[:min(len(fits), maxCandidates)], nil
+	if run != nil {
+		return run, nil, nil
 	}
-	if len(fits) == 0 {
-		return nil, nearest(ref, all), nil
-	}
-	runs, err := s.Runs(RunFilter{Project: project, Before: fits[0] + "\xff", Limit: 1})
-	if err != nil || len(runs) == 0 || runs[0].ID != fits[0] {
-		return nil, nil, err
-	}
-	return &runs[0], nil, nil
+	return nil, fits[:min(len(fits), maxCandidates)], nil
 }
 
-// fitting lists the runs that ref fits, an exact one alone, and all ids.
-func (s *Store) fitting(project, ref string) (fits, all []RunID, err error) {
-	err = s.view(func(txn *badger.Txn) error {
+// fitting lists the runs that ref fits, newest first; an exact one alone. Only what ref
+// may be the end of is looked for among all ids.
+func (s *Store) fitting(txn *badger.Txn, project, ref string) ([]RunID, error) {
+	tagged, err := value(txn, tagKey(project, ref))
+	if tagged != nil || err != nil {
+		return []RunID{RunID(tagged)}, err
+	}
+	prefix := []byte{inRuns}
+	if project != "" {
+		prefix = projectKey(project, "")
+	}
+	if ok, err := has(txn, append(slices.Clone(prefix), ref...)); ok || err != nil {
+		return []RunID{RunID(ref)}, err
+	}
+	var fits []RunID
+	if err := eachKey(txn, append(slices.Clone(prefix), ref...), func(key []byte) {
+		fits = append(fits, RunID(key[len(prefix):]))
+	}); err != nil || len(fits) > 0 {
+		slices.Reverse(fits)
+		return fits, err
+	}
+	err = eachKey(txn, prefix, func(key []byte) {
+		if id := key[len(prefix):]; len(id) > len(ref) && string(id[len(id)-len(ref):]) == ref && id[len(id)-len(ref)-1] == '-' {
+			fits = append(fits, RunID(id))
+		}
+	})
+	slices.Reverse(fits)
+	return fits, err
+}
+
+// eachKey calls fn for the keys that begin with prefix, in their order.
+func eachKey(txn *badger.Txn, prefix []byte, fn func(key []byte)) error {
+	o := badger.DefaultIteratorOptions
+	o.PrefetchValues, o.Prefix = false, prefix
+	it := txn.NewIterator(o)
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		fn(it.Item().Key())
+	}
+	return nil
+}
+
+// near gives the ids that are nearest to ref, among the newest.
+func (s *Store) near(project, ref string) ([]RunID, error) {
+	const among = 1000
+	var all []RunID
+	err := s.view(func(txn *badger.Txn) error {
 		return s.eachRun(txn, RunFilter{Project: project}, func(id RunID) (bool, error) {
-			if string(id) == ref {
-				fits = []RunID{id}
-				return false, nil
-			}
-			if strings.HasPrefix(string(id), ref) || strings.HasSuffix(string(id), "-"+ref) {
-				fits = append(fits, id)
-			}
 			all = append(all, id)
-			return true, nil
+			return len(all) < among, nil
 		})
 	})
-	return fits, all, err
+	return nearest(ref, all), err
 }
 
 // nearest orders ids by how many edits make them ref, the newest first among
@@ -250,7 +313,7 @@ func nearest(ref string, ids []RunID) []RunID {
 		dist int
 	}
 	var list []scored
-	for _, id := range ids[:min(len(ids), 1000)] {
+	for _, id := range ids {
 		letters := string(id[strings.LastIndexByte(string(id), '-')+1:])
 		d := min(edits(ref, string(id)), edits(ref, letters), edits(ref, string(id[:min(len(id), len(ref))])))
 		if d <= 1+len(ref)/4 {

@@ -18,6 +18,7 @@ func TestRunRoundTrip(t *testing.T) {
 		Stages: []StageResult{
 			{Name: "a", Status: "ran", Key: Key{1}, Reason: "new", Seconds: 2, Image: "python", Attempts: fullRecord(Key{1}).Attempts, Metrics: map[string]float64{"m": 1}},
 			{Name: "b", Status: "failed", Error: "exit 3"},
+			{Name: "c", Status: "cached", MadeBy: "r0", Outputs: fullRecord(Key{1}).Outputs},
 		},
 	}
 	if err := s.PutRun(want); err != nil {
@@ -27,6 +28,7 @@ func TestRunRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	want.Seq = 1
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

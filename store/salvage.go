@@ -24,7 +24,10 @@ import (
 // places with them in one step. Killed before that, it is begun anew; after, it is done.
 
 // spaces are the kinds of key that there are.
-var spaces = []byte{inRecords, inFailures, inTombstones, inUses, inBlobs, inRuns, inProjects, inActive, inHistories, inBegun, inDone, inMade, inRead, inOnImage, inDirectories, inMarks}
+var spaces = []byte{
+	inRecords, inFailures, inTombstones, inUses, inBlobs, inRuns, inProjects, inActive, inHistories, inBegun, inDone, inBygones,
+	inLinks, inHead, inAnnotations, inTags, inSummaries, inMade, inRead, inOnImage, inDirectories, inMarks,
+}
 
 // RebuildRecords makes a store that cannot be opened for damage one that can: it salvages
 // the records, and writes the format anew. It says what it mended. Nobody else may have

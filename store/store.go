@@ -122,6 +122,7 @@ type Store struct {
 	temps    atomic.Uint64
 	dirty    dirtyDirs
 	gc       sync.RWMutex // commits share it, dropping records excludes them
+	chain    sync.Mutex   // held from reading the head of the chain of runs to writing it
 	guard    guard        // what gc must leave alone
 	touched  touched      // records used, not yet written
 	trees    treeMemo

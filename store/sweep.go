@@ -21,7 +21,7 @@ func (g *gcRun) mark(ctx context.Context) error {
 	}
 	return g.s.view(func(txn *badger.Txn) error {
 		for space, refs := range map[byte]func(*badger.Txn, []byte, []byte) ([]Artifact, error){
-			inRecords: g.recordRefs, inFailures: g.failureRefs, inRuns: g.runRefs, inDone: g.doneRefs,
+			inRecords: g.recordRefs, inFailures: g.failureRefs, inRuns: g.runRefs, inDone: g.doneRefs, inBygones: g.bygoneRefs, inSummaries: g.summaryRefs,
 		} {
 			if err := each(txn, []byte{space}, func(key, frame []byte) error {
 				if err := ctx.Err(); err != nil {

@@ -16,20 +16,36 @@ var statusColor = map[string]string{
 	"succeeded": green, "ran": green, "cached": dim, "failed": red, "canceled": yellow, "skipped": dim, "running": blue,
 }
 
+// Columns are what a list of runs shows besides: metrics, or params as "param.NAME".
+// Picked says that it is of some runs only.
+type Columns struct {
+	Names  []string
+	Picked bool
+}
+
 // Runs prints a line a run.
-func Runs(w io.Writer, s Style, doc *engine.RunsDoc, now time.Time) {
+func Runs(w io.Writer, s Style, doc *engine.RunsDoc, now time.Time, also Columns) {
+	columns := also.Names
 	if len(doc.Runs) == 0 {
-		fmt.Fprintln(w, "No runs yet.")
+		fmt.Fprintln(w, map[bool]string{true: "No such runs.", false: "No runs yet."}[also.Picked])
 		return
 	}
-	rows := [][]string{{"RUN", "WHEN", "STATUS", "TOOK", "STAGES"}}
+	head := []string{"RUN", "WHEN", "STATUS", "TOOK", "STAGES"}
+	for _, c := range columns {
+		head = append(head, printable(c))
+	}
+	rows := [][]string{append(head, "")}
 	for i := range doc.Runs {
 		r := &doc.Runs[i]
 		took := r.Seconds
 		if r.Status == "running" {
 			took = now.Sub(r.Started).Seconds()
 		}
-		rows = append(rows, []string{string(r.ID), ago(now.Sub(r.Started)), r.Status, seconds(took), counts(r.Counts)})
+		row := []string{string(r.ID), ago(now.Sub(r.Started)), r.Status, seconds(took), counts(r.Counts)}
+		for _, c := range columns {
+			row = append(row, columnOf(r, c))
+		}
+		rows = append(rows, append(row, said(&r.Annotation)))
 	}
 	for i, line := range table(rows) {
 		if i == 0 {
@@ -40,6 +56,124 @@ func Runs(w io.Writer, s Style, doc *engine.RunsDoc, now time.Time) {
 		}
 		fmt.Fprintln(w, line)
 	}
+	if doc.More {
+		fmt.Fprintln(w, s.paint(dim, fmt.Sprintf("There are more: --before %s goes on, --limit 0 shows all.", doc.Runs[len(doc.Runs)-1].ID)))
+	}
+}
+
+// columnOf is a metric of a run, by its full name or its own, or a param.
+func columnOf(r *engine.RunRow, column string) string {
+	if name, ok := strings.CutPrefix(column, "param."); ok {
+		for _, p := range r.Params {
+			if p.Name == name {
+				return paramValue(p.Value)
+			}
+		}
+		return lacking
+	}
+	var found []string
+	for _, full := range keys(r.Metrics) {
+		if full == column || strings.HasSuffix(full, "."+column) {
+			found = append(found, number(r.Metrics[full]))
+		}
+	}
+	if len(found) == 0 {
+		return lacking
+	}
+	return strings.Join(found, ", ")
+}
+
+// lacking stands where a run has nothing of a kind.
+const lacking = "–"
+
+func paramValue(json string) string {
+	if json == "" {
+		return "(sensitive)"
+	}
+	return printable(json)
+}
+
+// said is what was said of a run, in a line.
+func said(a *store.Annotation) string {
+	var parts []string
+	if len(a.Tags) > 0 {
+		parts = append(parts, strings.Join(a.Tags, ", "))
+	}
+	if a.Pinned {
+		parts = append(parts, "pinned")
+	}
+	if first, _, _ := strings.Cut(a.Note, "\n"); first != "" {
+		parts = append(parts, "\u201c"+printable(first)+"\u201d")
+	}
+	return strings.Join(parts, "  ")
+}
+
+// Compared prints runs beside each other, one a column.
+func Compared(w io.Writer, s Style, doc *engine.CompareDoc) {
+	if len(doc.Runs) == 0 {
+		fmt.Fprintln(w, "No such runs.")
+		return
+	}
+	head, names := []string{""}, []string{""}
+	named := false
+	for i := range doc.Runs {
+		head = append(head, string(doc.Runs[i].ID))
+		names = append(names, strings.Join(doc.Runs[i].Tags, ", "))
+		named = named || len(doc.Runs[i].Tags) > 0
+	}
+	rows := [][]string{head}
+	if named {
+		rows = append(rows, names)
+	}
+	status := []string{"status"}
+	for i := range doc.Runs {
+		status = append(status, doc.Runs[i].Status)
+	}
+	rows = append(rows, status)
+	for _, row := range doc.Rows {
+		line := []string{row.Kind + " " + printable(row.Name)}
+		if row.Kind == row.Name {
+			line[0] = row.Name
+		}
+		for _, c := range row.Cells {
+			line = append(line, cell(c))
+		}
+		rows = append(rows, line)
+	}
+	for i, line := range table(rows) {
+		if i == 0 {
+			line = s.paint(dim, line)
+		}
+		fmt.Fprintln(w, line)
+	}
+	differ := 0
+	for _, row := range doc.Rows {
+		if row.Differs {
+			differ++
+		}
+	}
+	if listed := len(doc.Rows) - differ; doc.Same > listed {
+		fmt.Fprintln(w, s.paint(dim, fmt.Sprintf("%s the same in all of them; --same shows that too.", plural(doc.Same, "thing")+map[bool]string{true: " is", false: " are"}[doc.Same == 1])))
+	}
+}
+
+func cell(c engine.Cell) string {
+	switch {
+	case c.Lacking:
+		return lacking
+	case c.Number != nil:
+		return number(*c.Number)
+	}
+	return paramValue(c.Value)
+}
+
+// Annotated prints what is said of a run.
+func Annotated(w io.Writer, s Style, doc *engine.AnnotateDoc) {
+	what := said(&doc.Annotation)
+	if what == "" {
+		what = s.paint(dim, "nothing is said of it")
+	}
+	fmt.Fprintf(w, "run %s  %s\n", s.paint(bold, string(doc.Run)), what)
 }
 
 func ago(d time.Duration) string {
@@ -77,16 +211,56 @@ func Show(w io.Writer, s Style, doc *engine.ShowDoc) {
 	if doc.Profile != "" {
 		fmt.Fprintf(w, "profile %s\n", doc.Profile)
 	}
+	shownSaid(w, &doc.Annotation)
+	shownOrigin(w, doc.Origin)
 	for _, p := range doc.Params {
-		v := p.Value
-		if v == "" {
-			v = "(sensitive)"
-		}
-		fmt.Fprintf(w, "param %s = %s (%s)\n", p.Name, printable(v), p.Origin)
+		fmt.Fprintf(w, "param %s = %s (%s)\n", p.Name, paramValue(p.Value), p.Origin)
 	}
 	for i := range doc.Stages {
 		shownStage(w, s, &doc.Stages[i])
 	}
+}
+
+func shownSaid(w io.Writer, a *store.Annotation) {
+	if len(a.Tags) > 0 {
+		fmt.Fprintf(w, "tags %s\n", strings.Join(a.Tags, ", "))
+	}
+	if a.Pinned {
+		fmt.Fprintln(w, "pinned: gc keeps it, and what it needs")
+	}
+	for i, line := range strings.Split(strings.TrimSpace(a.Note), "\n") {
+		if line != "" || i > 0 {
+			fmt.Fprintf(w, "note %s\n", printable(line))
+		}
+	}
+}
+
+// shownOrigin tells where a run came from, as far as that is known.
+func shownOrigin(w io.Writer, o *store.Origin) {
+	if o == nil {
+		return
+	}
+	by := o.User
+	if o.Host.Name != "" {
+		by += "@" + o.Host.Name
+	}
+	if o.CI != nil {
+		by += ", " + strings.TrimSpace(o.CI.System+" "+o.CI.Job)
+	}
+	if by != "" {
+		fmt.Fprintf(w, "from %s\n", printable(by))
+	}
+	if o.Git == nil || o.Git.Commit == "" {
+		return
+	}
+	line := o.Git.Commit
+	if o.Git.Branch != "" {
+		line += " on " + o.Git.Branch
+	}
+	if o.Git.Dirty {
+		line += ", with changes"
+	}
+	fmt.Fprintf(w, "git %s\n", printable(line))
 }
 
 func shownStage(w io.Writer, s Style, st *engine.ShownStage) {

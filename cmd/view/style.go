@@ -170,6 +170,9 @@ func plural(n int, word string) string {
 	return fmt.Sprintf("%d %ss", n, word)
 }
 
+// Plural counts things of a kind.
+func Plural(n int, word string) string { return plural(n, word) }
+
 // table aligns columns of plain text; the last one is not padded.
 func table(rows [][]string) []string {
 	var widths []int

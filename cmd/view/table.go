@@ -112,7 +112,7 @@ func rowLines(r *tables.Rows) []line {
 		}
 		var cells []string
 		for _, v := range c.Cells {
-			cells = append(cells, fmt.Sprintf("%s %s → %s", v.Column, cell(v.Old), cell(v.New)))
+			cells = append(cells, fmt.Sprintf("%s %s → %s", v.Column, tableCell(v.Old), tableCell(v.New)))
 		}
 		say("~", "%s  %s", where, strings.Join(cells, ", "))
 	}
@@ -137,12 +137,12 @@ func allShown(r *tables.Rows) bool { return r.Changed+r.Added+r.Removed <= shown
 func cellsOf(all []tables.Value) string {
 	var texts []string
 	for _, v := range all {
-		texts = append(texts, cell(v.Text))
+		texts = append(texts, tableCell(v.Text))
 	}
 	return strings.Join(texts, ", ")
 }
 
-func cell(v *string) string {
+func tableCell(v *string) string {
 	switch {
 	case v == nil:
 		return "(none)"

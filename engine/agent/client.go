@@ -98,6 +98,16 @@ func (c *Client) Runs(ctx context.Context, r engine.RunsRequest) (*engine.RunsDo
 	return call[engine.RunsDoc](ctx, c, "runs", r)
 }
 
+// Compare implements engine.API.
+func (c *Client) Compare(ctx context.Context, r engine.CompareRequest) (*engine.CompareDoc, error) {
+	return call[engine.CompareDoc](ctx, c, "runs/compare", r)
+}
+
+// Annotate implements engine.API.
+func (c *Client) Annotate(ctx context.Context, r engine.AnnotateRequest) (*engine.AnnotateDoc, error) {
+	return call[engine.AnnotateDoc](ctx, c, "runs/annotate", r)
+}
+
 // Show implements engine.API.
 func (c *Client) Show(ctx context.Context, r engine.ShowRequest) (*engine.ShowDoc, error) {
 	return call[engine.ShowDoc](ctx, c, "show", r)

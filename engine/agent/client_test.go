@@ -36,7 +36,14 @@ var verbs = []struct {
 	}, &engine.DiffDoc{A: engine.DiffRun{Run: "r1"}, B: engine.DiffRun{Run: "r2"}}},
 	{"runs", func(ctx context.Context, c engine.API) (any, error) {
 		return c.Runs(ctx, engine.RunsRequest{Limit: 3})
-	}, &engine.RunsDoc{Runs: make([]store.Run, 3)}},
+	}, &engine.RunsDoc{Runs: make([]engine.RunRow, 3)}},
+	{"compare", func(ctx context.Context, c engine.API) (any, error) {
+		return c.Compare(ctx, engine.CompareRequest{Names: []string{"a", "b"}})
+	}, &engine.CompareDoc{Same: 2}},
+	{"annotate", func(ctx context.Context, c engine.API) (any, error) {
+		none := ""
+		return c.Annotate(ctx, engine.AnnotateRequest{Run: "r1", Tags: []string{"v1"}, Note: &none})
+	}, &engine.AnnotateDoc{Run: "r1", Annotation: store.Annotation{Tags: []string{"v1"}}}},
 	{"show", func(ctx context.Context, c engine.API) (any, error) {
 		return c.Show(ctx, engine.ShowRequest{Dir: "/p", Run: "r1"})
 	}, &engine.ShowDoc{Schema: engine.Schema, Run: store.Run{ID: "r1"}, Stages: []engine.ShownStage{{Name: "/p"}}}},

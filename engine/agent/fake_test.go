@@ -62,7 +62,15 @@ func (f *fake) Diff(_ context.Context, r engine.DiffRequest) (*engine.DiffDoc, e
 }
 
 func (f *fake) Runs(_ context.Context, r engine.RunsRequest) (*engine.RunsDoc, error) {
-	return answerOf(f, engine.RunsDoc{Runs: make([]store.Run, max(0, min(r.Limit, 100)))})
+	return answerOf(f, engine.RunsDoc{Runs: make([]engine.RunRow, max(0, min(r.Limit, 100)))})
+}
+
+func (f *fake) Compare(_ context.Context, r engine.CompareRequest) (*engine.CompareDoc, error) {
+	return answerOf(f, engine.CompareDoc{Same: len(r.Names)})
+}
+
+func (f *fake) Annotate(_ context.Context, r engine.AnnotateRequest) (*engine.AnnotateDoc, error) {
+	return answerOf(f, engine.AnnotateDoc{Run: store.RunID(r.Run), Annotation: store.Annotation{Note: *r.Note, Tags: r.Tags}})
 }
 
 func (f *fake) Show(_ context.Context, r engine.ShowRequest) (*engine.ShowDoc, error) {

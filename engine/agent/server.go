@@ -274,6 +274,8 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("POST /v1/why", s.counted(unary(s.api.Why)))
 	mux.HandleFunc("POST /v1/diff", s.counted(unary(s.api.Diff)))
 	mux.HandleFunc("POST /v1/runs", s.counted(unary(s.api.Runs)))
+	mux.HandleFunc("POST /v1/runs/compare", s.counted(unary(s.api.Compare)))
+	mux.HandleFunc("POST /v1/runs/annotate", s.counted(unary(s.api.Annotate)))
 	mux.HandleFunc("POST /v1/show", s.counted(unary(s.api.Show)))
 	mux.HandleFunc("POST /v1/get", s.counted(unary(s.api.Get)))
 	mux.HandleFunc("POST /v1/lineage", s.counted(unary(s.api.Lineage)))

@@ -41,6 +41,17 @@ func Parse(text string, now time.Time) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("%q is no time; write 2026-11-17, \"2026-11-17 09:00\", \"last tuesday\", yesterday or \"3 days ago\"", text)
 }
 
+// Begin is Parse, but that a day without a time is the beginning of it: what has happened
+// since then.
+func Begin(text string, now time.Time) (time.Time, error) {
+	day, rest, named := dayOf(strings.Fields(strings.ToLower(text)), now)
+	if named && len(rest) == 0 {
+		year, month, date := day.Date()
+		return time.Date(year, month, date, 0, 0, 0, 0, now.Location()), nil
+	}
+	return Parse(text, now)
+}
+
 // units are the lengths of time that are counted in days, or not.
 var units = map[string]struct {
 	length       time.Duration

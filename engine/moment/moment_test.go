@@ -80,3 +80,23 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestBegin(t *testing.T) {
+	now := time.Date(2026, 11, 25, 15, 4, 5, 0, time.UTC) // a Wednesday
+	for text, want := range map[string]string{
+		"today":            "2026-11-25T00:00:00Z",
+		"yesterday":        "2026-11-24T00:00:00Z",
+		"Last Tuesday":     "2026-11-24T00:00:00Z",
+		"2026-11-17":       "2026-11-17T00:00:00Z",
+		"2026-11-17 09:00": "2026-11-17T09:00:00Z",
+		"3 days ago":       "2026-11-22T15:04:05Z",
+		"now":              "2026-11-25T15:04:05Z",
+	} {
+		if got, err := Begin(text, now); err != nil || got.Format(time.RFC3339) != want {
+			t.Errorf("%q: %v, %v", text, got, err)
+		}
+	}
+	if got, err := Begin("whenever", now); err == nil {
+		t.Errorf("whenever is %v", got)
+	}
+}
