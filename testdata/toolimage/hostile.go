@@ -9,7 +9,9 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -135,8 +137,19 @@ func probeAbstract(args []string) error {
 	return c.Close()
 }
 
-// probeBomb starts itself again and again, as each of these does.
+// probeBomb starts itself again and again, as each of these does. Go ends a process that
+// can get no thread: this one has its threads before it makes them rare.
 func probeBomb([]string) error {
+	const threads = 6
+	var parked sync.WaitGroup
+	for range threads {
+		parked.Go(func() {
+			runtime.LockOSThread()
+			time.Sleep(5 * time.Millisecond)
+			runtime.UnlockOSThread()
+		})
+	}
+	parked.Wait()
 	for {
 		_, err := os.StartProcess("/proc/self/exe", []string{"probe-bomb"}, &os.ProcAttr{})
 		if err != nil {
