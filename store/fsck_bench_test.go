@@ -62,6 +62,40 @@ func BenchmarkGC(b *testing.B) {
 	}
 }
 
+// The same blobs in directories of a thousand, and so with few records.
+func BenchmarkGCOfDirectories(b *testing.B) {
+	for b.Loop() {
+		b.StopTimer()
+		dir := b.TempDir()
+		s := openStore(b, dir, Options{})
+		const each = 1000
+		for n := range *benchBlobs / each {
+			commit(b, s, func(batch *Batch) {
+				var entries []Entry
+				for i := range each {
+					a, err := batch.Put(bytes.NewReader(bytesOf(fmt.Sprint("blob", n, i), 5000)), false)
+					if err != nil {
+						b.Fatal(err)
+					}
+					entries = append(entries, Entry{Path: fmt.Sprintf("%06d", i), Kind: EntryFile, Size: a.Size, Digest: a.Digest})
+				}
+				m, err := batch.Put(bytes.NewReader(EncodeTree(entries)), false)
+				if err != nil {
+					b.Fatal(err)
+				}
+				batch.PutRecord(typicalRecord(n, Artifact{Kind: KindTree, Digest: m.Digest, Size: each * 5000, Files: each}))
+			})
+		}
+		b.StartTimer()
+		if rep, err := s.GC(context.Background(), Policy{}); err != nil || rep.Blobs < *benchBlobs {
+			b.Fatal(rep.Blobs, err)
+		}
+		b.StopTimer()
+		closeStore(b, s)
+		b.StartTimer()
+	}
+}
+
 // None of it is: all is looked at.
 func BenchmarkGCOfNothing(b *testing.B) {
 	dir := b.TempDir()
