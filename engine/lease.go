@@ -10,21 +10,48 @@ import (
 // A run has leases on all results that it relies on, from before its first stage until
 // it is over: gc and other runs leave them alone.
 
-// errDropped says that another run dropped bytes meanwhile.
+// errDropped says that gc dropped a result, or another run bytes, meanwhile.
 var errDropped = errors.New("results are dropped while they are looked up")
+
+// before is what had been dropped before a plan began to look results up.
+type before struct {
+	bytes   int64 // of results that are not kept
+	records int64
+}
+
+func (e *Engine) dropped() before { return before{e.drops.now(), e.store.Drops()} }
+
+// undropped reports whether results that were found since b, and leased since, are there.
+func (e *Engine) undropped(b before, hits ...store.Key) (bool, error) {
+	now := e.dropped()
+	if now.bytes != b.bytes {
+		return false, nil
+	}
+	if now.records == b.records {
+		return true, nil
+	}
+	return e.store.Recorded(hits...)
+}
 
 // lease keeps gc, and other runs, from the results that a run relies on.
 func (s *session) lease(e *Engine) error {
+	var hits []store.Key
 	for i, sel := range s.selected {
-		if k := s.planner.Decision(i).Key; sel && !k.IsZero() {
-			s.keys = append(s.keys, k)
+		d := s.planner.Decision(i)
+		if !sel || d.Key.IsZero() {
+			continue
+		}
+		s.keys = append(s.keys, d.Key)
+		if d.Verdict == plan.Hit {
+			hits = append(hits, d.Key)
 		}
 	}
 	s.leases = append(s.leases, e.store.Lease(s.keys...))
-	if e.drops.now() != s.drops {
+	ok, err := e.undropped(s.before, hits...)
+	if err == nil && !ok {
 		return errDropped
 	}
-	return nil
+	return err
 }
 
 func (s *session) release() {
@@ -56,15 +83,22 @@ func (r *run) letGo() {
 // which may be known only now.
 func (r *run) reconsider(i int) (plan.Decision, error) {
 	for {
-		dropped := r.e.drops.now()
+		before := r.e.dropped()
+		before.records = r.s.before.records // the planner remembers hits since then
 		d, err := r.s.planner.Reconsider(i)
 		if err != nil || d.Key.IsZero() {
 			return d, err
 		}
 		r.hold(r.e.store.Lease(d.Key))
 		r.unkept.leased([]store.Key{d.Key})
-		if r.e.drops.now() == dropped {
-			return d, nil
+		var hit []store.Key
+		if d.Verdict == plan.Hit {
+			hit = append(hit, d.Key)
 		}
+		ok, err := r.e.undropped(before, hit...)
+		if ok || err != nil {
+			return d, err
+		}
+		r.s.planner.Forget(i)
 	}
 }

@@ -90,15 +90,16 @@ type loaded struct {
 	memory  *plan.Memory
 	commits int64 // at which memory was begun
 	sweeps  int64
+	before  before
 }
 
 // remembered gives the memory of the last plan, a new one when a record was written
 // or removed since.
-func (l *loaded) remembered(commits, sweeps int64) *plan.Memory {
+func (l *loaded) remembered(commits, sweeps int64, dropped before) *plan.Memory {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.memory == nil || l.commits != commits || l.sweeps != sweeps {
-		l.memory, l.commits, l.sweeps = plan.NewMemory(), commits, sweeps
+	if l.memory == nil || l.commits != commits || l.sweeps != sweeps || l.before != dropped {
+		l.memory, l.commits, l.sweeps, l.before = plan.NewMemory(), commits, sweeps, dropped
 	}
 	return l.memory
 }

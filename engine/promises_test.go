@@ -2,12 +2,14 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"plumb/engine/event"
 	"plumb/store"
 )
 
@@ -186,4 +188,91 @@ stage "b" {
 		t.Fatal(err)
 	}
 	wantStatus(t, status, map[string]string{"w": "ran", "b": "ran"})
+}
+
+// gc takes only what nobody has a lease on, and a plan has leases on what it has found.
+func TestGCBetweenLookingUpAndLeasing(t *testing.T) {
+	r := newRig(t, `
+stage "a" {
+  command = ["write", "a.txt", "hello"]
+  outputs = { out = "a.txt" }
+}`)
+	if _, _, err := r.ran(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	plan := func() *session {
+		t.Helper()
+		s, err := r.Engine.open(t.Context(), r.request().Request, pinning{write: true, ingest: true}, func(event.Event) {})
+		if err == nil {
+			err = s.consider(r.dir)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			s.release()
+			if err := s.close(); err != nil {
+				t.Error(err)
+			}
+		})
+		return s
+	}
+	early, late := plan(), plan()
+	if err := early.lease(r.Engine); err != nil {
+		t.Errorf("nothing was dropped: %v", err)
+	}
+	early.release()
+	if doc, err := r.GC(t.Context(), GCRequest{}); err != nil || doc.Records != 1 {
+		t.Fatalf("gc dropped %+v, %v; want one record", doc, err)
+	}
+	if err := late.lease(r.Engine); !errors.Is(err, errDropped) {
+		t.Errorf("what was found is gone, and leasing it says %v", err)
+	}
+	late.release()
+	status, _, err := r.ran(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantStatus(t, status, map[string]string{"a": "ran"})
+}
+
+func TestGCBesideARunOfWhatAPlanRemembers(t *testing.T) {
+	r := newRig(t, `
+stage "w" {
+  command = ["sleep", ";", "write", "w.txt", "hello"]
+  outputs = { out = "w.txt" }
+}
+stage "b" {
+  inputs  = [stage.w.out]
+  command = ["copy", "w.txt", "b.txt"]
+  outputs = { out = "b.txt" }
+}
+stage "c" {
+  inputs  = [stage.b.out]
+  command = ["copy", "b.txt", "c.txt", ";", "append", "c.txt", "more"]
+  outputs = { out = "c.txt" }
+}`)
+	r.rt.hold = make(chan struct{})
+	close(r.rt.hold)
+	for range 2 { // the second remembers what it found
+		if _, _, err := r.ran(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.rt.hold, r.rt.running = make(chan struct{}), make(chan string, 9)
+	go func() {
+		<-r.rt.running
+		if _, err := r.GC(context.Background(), GCRequest{}); err != nil {
+			t.Error(err)
+		}
+		close(r.rt.hold)
+	}()
+	status, _, err := r.ran(t.Context(), func(req *RunRequest) { req.Force = []string{"w"} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantStatus(t, status, map[string]string{"w": "ran", "b": "ran", "c": "ran"})
+	if got := r.content("c.out"); got != "hellomore" {
+		t.Errorf("c.txt is %q", got)
+	}
 }

@@ -93,10 +93,16 @@ func (e *Engine) run(ctx context.Context, req RunRequest, emit func(event.Event)
 // changes at this moment is planned again.
 func (e *Engine) prepare(ctx context.Context, req RunRequest, tell func(event.Event)) (*session, error) {
 	const tries = 5
+	var held []func() // leases of plans that came to nothing: the next one is not robbed, too
+	defer func() {
+		for _, release := range held {
+			release()
+		}
+	}()
 	var err error
 	for range tries {
 		var s *session
-		if s, err = e.prepareOnce(ctx, req, tell); err == nil {
+		if s, err = e.prepareOnce(ctx, req, tell, &held); err == nil {
 			return s, nil
 		}
 		if !errors.Is(err, errMoved) && !errors.Is(err, errDropped) {
@@ -106,7 +112,7 @@ func (e *Engine) prepare(ctx context.Context, req RunRequest, tell func(event.Ev
 	return nil, err
 }
 
-func (e *Engine) prepareOnce(ctx context.Context, req RunRequest, tell func(event.Event)) (_ *session, err error) {
+func (e *Engine) prepareOnce(ctx context.Context, req RunRequest, tell func(event.Event), held *[]func()) (_ *session, err error) {
 	s, err := e.open(ctx, req.Request, pinning{write: !req.ExpectCached && !req.Locked, locked: req.Locked, offline: req.Offline, ingest: !req.ExpectCached}, tell)
 	if err != nil {
 		return nil, err
@@ -114,7 +120,7 @@ func (e *Engine) prepareOnce(ctx context.Context, req RunRequest, tell func(even
 	defer func() { err = errors.Join(err, s.close()) }()
 	defer func() {
 		if err != nil {
-			s.release()
+			*held = append(*held, s.leases...)
 		}
 	}()
 	if err := s.checkResources(req); err != nil {

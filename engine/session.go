@@ -28,7 +28,7 @@ type session struct {
 	leases       []func()        // on what was taken into the store, until the run is over
 	keys         []store.Key     // of results, on which it has a lease, too
 	keep         map[string]bool // stages whose outputs are kept whatever they say
-	drops        int64           // how many results had lost bytes when it began
+	before       before          // what had been dropped when it began
 	outfit       outfit          // devices; none for a plan
 	sources      *sources
 	unkeptStages bool         // there are stages with outputs that are not kept
@@ -73,11 +73,11 @@ func (e *Engine) open(ctx context.Context, req Request, how pinning, tell func(e
 	for name, pin := range s.images {
 		digests[name], platforms[name] = pin.digest, pin.platform
 	}
-	s.drops = e.drops.now()
+	s.before = e.dropped()
 	var memory *plan.Memory
 	if ingest { // a run: what it finds is asked again; Plan and Why decide anew
 		s.batch = e.store.NewBatch()
-		memory = l.remembered(e.commits.Load(), e.sweeps.Load())
+		memory = l.remembered(e.commits.Load(), e.sweeps.Load(), s.before)
 	}
 	s.sources = &sources{ctx: ctx, dir: req.Project.Dir, scanner: s.scanner, batch: s.batch, discard: discarded(p), remotes: s.remotes}
 	s.planner = plan.New(plan.Config{

@@ -285,13 +285,15 @@ func (f *fsck) apply(ctx context.Context) error {
 			return fmt.Errorf("repairing records: %w", err)
 		}
 		f.s.gc.Lock()
-		err := f.s.update(func(txn *badger.Txn) error {
-			for _, e := range part {
-				if err := f.applyOne(txn, e); err != nil {
-					return err
+		err := f.s.drops.while(func() error {
+			return f.s.update(func(txn *badger.Txn) error {
+				for _, e := range part {
+					if err := f.applyOne(txn, e); err != nil {
+						return err
+					}
 				}
-			}
-			return nil
+				return nil
+			})
 		})
 		f.s.gc.Unlock()
 		if err != nil {

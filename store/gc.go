@@ -369,9 +369,11 @@ func (g *gcRun) dropPart(part []dropping) (done []Dropped, err error) {
 	small, late := portions(list)
 	for _, p := range small {
 		var some []Dropped
-		if err := g.s.update(func(txn *badger.Txn) (err error) {
-			some, err = g.dropAll(txn, p, quiet)
-			return err
+		if err := g.s.drops.while(func() error {
+			return g.s.update(func(txn *badger.Txn) (err error) {
+				some, err = g.dropAll(txn, p, quiet)
+				return err
+			})
 		}); err != nil {
 			return done, err
 		}

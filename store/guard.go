@@ -1,8 +1,11 @@
 package store
 
 import (
+	"fmt"
 	"sync"
 	"time"
+
+	"github.com/dgraph-io/badger/v4"
 )
 
 // grace is how long a blob that was put by itself or found here is safe from gc
@@ -199,6 +202,54 @@ func (s *Store) LeaseBlobs(artifacts ...Artifact) (release func()) {
 		digests[i] = a.Digest
 	}
 	return s.guard.hold(digests)
+}
+
+// drops counts the removals of records. Planning looks records up, leases them, and then
+// asks whether any went in between: one that was not leased yet when gc came by.
+type drops struct {
+	mu sync.RWMutex
+	n  int64
+}
+
+// count is how many there were; none is on its way.
+func (d *drops) count() int64 {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.n
+}
+
+// while counts what fn removes as one, and has those who ask wait for it.
+func (d *drops) while(fn func() error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.n++
+	return fn()
+}
+
+// Drops counts how often records were removed. Who found a record, has leased it since and
+// sees the count of before has it for good; otherwise Recorded tells.
+func (s *Store) Drops() int64 { return s.drops.count() }
+
+// Recorded reports whether all of keys have a record, or are of effects that are done.
+func (s *Store) Recorded(keys ...Key) (bool, error) {
+	all := true
+	err := s.view(func(txn *badger.Txn) error {
+		for _, k := range keys {
+			ok, err := has(txn, keyOf(inRecords, k))
+			if err == nil && !ok {
+				ok, err = has(txn, keyOf(inDone, k))
+			}
+			if err != nil {
+				return err
+			}
+			all = all && ok
+		}
+		return nil
+	})
+	if err != nil {
+		return false, fmt.Errorf("looking whether %d results are still there: %w", len(keys), err)
+	}
+	return all, nil
 }
 
 // take counts each of keys once more in m, until release is first called.

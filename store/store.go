@@ -124,6 +124,7 @@ type Store struct {
 	gc       sync.RWMutex // commits share it, dropping records excludes them
 	chain    sync.Mutex   // held from reading the head of the chain of runs to writing it
 	guard    guard        // what gc must leave alone
+	drops    drops        // of records
 	touched  touched      // records used, not yet written
 	trees    treeMemo
 	sound    soundFiles

@@ -58,6 +58,15 @@ func (m *Memory) get(i int) (remembered, bool) {
 	return r, ok
 }
 
+// Forget makes the planner look stage i up again: its result was dropped.
+func (p *Planner) Forget(i int) {
+	if m := p.cfg.Memory; m != nil {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.stages, i)
+	}
+}
+
 func (m *Memory) keep(i int, a *Action, inputs []Resolved, d Decision) {
 	if m == nil {
 		return
