@@ -190,6 +190,18 @@ stage "b" {
 	wantStatus(t, status, map[string]string{"w": "ran", "b": "ran"})
 }
 
+// An agent that is killed has not closed its store: the room that gc will need on a full
+// disk is taken before.
+func TestARunTakesTheReserve(t *testing.T) {
+	r := newRig(t, "stage \"a\" {\n command = [\"print\", \"hello\"]\n}")
+	if _, _, err := r.ran(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !store.HasReserve(r.cfg.Dir) {
+		t.Error("there is no reserve after a run")
+	}
+}
+
 // gc takes only what nobody has a lease on, and a plan has leases on what it has found.
 func TestGCBetweenLookingUpAndLeasing(t *testing.T) {
 	r := newRig(t, `

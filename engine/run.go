@@ -62,7 +62,7 @@ func (e *Engine) run(ctx context.Context, req RunRequest, emit func(event.Event)
 	if e.cfg.ReadOnly {
 		return &Error{Kind: Machine, Message: "the store is open for reading only"}
 	}
-	if err := errors.Join(checkSecrets(req.Secrets), e.room(), e.putOverdue()); err != nil {
+	if err := errors.Join(checkSecrets(req.Secrets), e.room(), e.putOverdue(), e.restock()); err != nil {
 		return err
 	}
 	dir, err := os.Stat(req.Project.Dir)
