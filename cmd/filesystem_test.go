@@ -100,6 +100,7 @@ func TestFileSystems(t *testing.T) {
 			s.store = filepath.Join(at, "store")
 			dir := s.project("p", `
 stage "file" {
+  inputs  = ["data.bin"]
   command = "seq 1 400000 > out"
   outputs = { out = "out" }
 }
@@ -114,6 +115,10 @@ stage "sum" {
   outputs = { sum = "sum" }
 }
 `)
+			data := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
+			if err := os.WriteFile(filepath.Join(dir, "data.bin"), data, 0o644); err != nil {
+				t.Fatal(err)
+			}
 			if tt.chroot { // the kernel makes no containers of what lies there
 				r := s.want(exitMachine, dir, "run")
 				if !strings.Contains(r.err, "lies on an overlay") || !strings.Contains(r.err, "hint: put the store on a volume") {
@@ -137,6 +142,14 @@ stage "sum" {
 			}
 			if shares := sharesBlocks(t, got); shares != tt.reflink {
 				t.Errorf("what was got shares its blocks with the store: %v", shares)
+			}
+			restored := filepath.Join(at, "restored")
+			s.want(0, dir, "restore", "--at", "now", restored)
+			if b, err := os.ReadFile(filepath.Join(restored, "data.bin")); err != nil || !bytes.Equal(b, data) {
+				t.Errorf("restored were %d bytes, %v", len(b), err)
+			}
+			if shares := sharesBlocks(t, filepath.Join(restored, "data.bin")); shares != tt.reflink {
+				t.Errorf("what was restored shares its blocks with the store: %v", shares)
 			}
 			s.want(0, dir, "gc")
 			s.want(0, "", "agent", "stop")
