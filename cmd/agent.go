@@ -199,7 +199,7 @@ func runAgentServe(ctx context.Context, g global, env *Env) error {
 			log.Warn("clearing away what a killed agent left", "error", rerr)
 		}
 	}
-	srv := agent.NewServer(eng, agent.Options{Dir: g.store, Build: build, Version: Version(), PID: early.OuterPID(), Idle: idle(env), Logger: log, Rest: func() { eng.Rest(ctx) }, Sleep: eng.Forget, Present: eng.Present})
+	srv := agent.NewServer(eng, agent.Options{Dir: g.store, Build: build, Version: Version(), PID: early.OuterPID(), Idle: idle(env), Logger: log, Rest: func() { eng.Rest(ctx) }, Sleep: eng.Forget, Present: eng.Present, Ended: reporter(eng, log)})
 	err = srv.Serve(ctx, func() { p.tell(agent.Ready) })
 	if eng.Present() != nil { // it lies at the path no more, and nothing of ours does
 		if eng.Abandon() {

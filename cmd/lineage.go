@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"math"
 	"os"
 
@@ -108,7 +109,7 @@ func (o *lineageOptions) writer() func(io.Writer, view.Style, *engine.LineageDoc
 		}
 	case "openlineage":
 		return func(w io.Writer, _ view.Style, doc *engine.LineageDoc, env *Env) error {
-			return openlineage.Write(w, openlineage.Events(doc, env.openLineage()))
+			return openlineage.Write(w, openlineage.Events(doc, openLineage(env.getenv)))
 		}
 	case "json":
 		return func(w io.Writer, _ view.Style, doc *engine.LineageDoc, _ *Env) error { return view.JSON(w, doc) }
@@ -152,14 +153,14 @@ func runLineage(ctx context.Context, o lineageOptions, env *Env) error {
 	if server == nil {
 		return nil
 	}
-	if err := server.Send(ctx, openlineage.Events(doc, env.openLineage())); err != nil {
+	if err := server.Send(ctx, openlineage.Events(doc, openLineage(env.getenv))); err != nil {
 		return &engine.Error{Kind: engine.Machine, Message: err.Error(), Hint: "$OPENLINEAGE_URL says where to"}
 	}
 	return nil
 }
 
-func (e *Env) openLineage() openlineage.Options {
-	o := openlineage.Options{Namespace: e.getenv("OPENLINEAGE_NAMESPACE"), Version: Version()}
+func openLineage(getenv func(string) string) openlineage.Options {
+	o := openlineage.Options{Namespace: getenv("OPENLINEAGE_NAMESPACE"), Version: Version()}
 	if o.Namespace == "" {
 		o.Namespace = "plumb"
 	}
@@ -187,12 +188,58 @@ func (e *Env) sendLineage(ctx context.Context, g global, run string, server *ope
 		return err
 	}
 	defer done()
+	return sendLineage(ctx, lineageOf{api, engine.Project{Dir: g.dir}, run}, server, e.getenv)
+}
+
+// lineageOf is whose lineage is sent.
+type lineageOf struct {
+	api     engine.API
+	project engine.Project
+	run     string
+}
+
+func sendLineage(ctx context.Context, of lineageOf, server *openlineage.Server, getenv func(string) string) error {
 	// With those that made what it read, since data is named after them.
-	doc, err := api.Lineage(ctx, engine.LineageRequest{Request: engine.Request{Project: engine.Project{Dir: g.dir}}, Name: run, Up: true, Depth: 2, Limit: math.MaxInt32})
+	doc, err := of.api.Lineage(ctx, engine.LineageRequest{Request: engine.Request{Project: of.project}, Name: of.run, Up: true, Depth: 2, Limit: math.MaxInt32})
 	if err != nil {
 		return err
 	}
-	o := e.openLineage()
+	o := openLineage(getenv)
 	o.Own = true
 	return server.Send(ctx, openlineage.Events(doc, o))
+}
+
+// report is what the agent has to know to send the events of a detached run; nil when
+// there is nowhere to.
+func (e *Env) report() (map[string]string, error) {
+	if server, err := openlineage.ServerOf(e.getenv); server == nil {
+		if err != nil {
+			return nil, usageError("set it to the address of the server", err.Error())
+		}
+		return nil, nil
+	}
+	report := map[string]string{}
+	for _, name := range []string{"OPENLINEAGE_URL", "OPENLINEAGE_ENDPOINT", "OPENLINEAGE_API_KEY", "OPENLINEAGE_NAMESPACE"} {
+		if v := e.getenv(name); v != "" {
+			report[name] = v
+		}
+	}
+	return report, nil
+}
+
+// reporter sends what detached runs did, when they are over and nobody waits for them.
+func reporter(api engine.API, log *slog.Logger) func(context.Context, engine.RunRequest, string) {
+	return func(ctx context.Context, req engine.RunRequest, run string) {
+		getenv := func(name string) string { return req.Report[name] }
+		server, err := openlineage.ServerOf(getenv)
+		if server == nil && err == nil {
+			return
+		}
+		if err == nil {
+			err = sendLineage(ctx, lineageOf{api, req.Project, run}, server, getenv)
+		}
+		if err != nil {
+			log.Warn("a detached run is not in OpenLineage", "run", run, "error", err)
+		}
+	}
 }

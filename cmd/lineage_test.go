@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -63,6 +64,22 @@ func (c *catalogue) taken() (lines, ids []string) {
 	return lines, ids
 }
 
+// soon waits for n events.
+func (c *catalogue) soon(t *testing.T, n int) []string {
+	t.Helper()
+	for range 300 {
+		c.mu.Lock()
+		got := len(c.events)
+		c.mu.Unlock()
+		if got >= n {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	lines, _ := c.taken()
+	return lines
+}
+
 // Runs are told of when they end, whatever way they end, and the server's troubles are not
 // theirs.
 func TestRunsAreInOpenLineage(t *testing.T) {
@@ -112,6 +129,11 @@ stage "b" {
 		t.Errorf("a run that fails (-want +got)\n%s", d)
 	}
 	s.writePipeline(dir, good)
+	// The agent tells of what nobody waits for.
+	s.want(0, dir, "run", "--detach", "--force", "b")
+	if d := cmp.Diff(told, c.soon(t, len(told))); d != "" {
+		t.Errorf("a detached run (-want +got)\n%s", d)
+	}
 	c.mu.Lock()
 	c.broken = true
 	c.mu.Unlock()

@@ -96,6 +96,10 @@ func runRun(ctx context.Context, o runOptions, env *Env) error {
 	tell := newTeller(o, env)
 	emit := tell.event
 	if o.req.Detach {
+		var err error
+		if o.req.Report, err = env.report(); err != nil {
+			return err
+		}
 		emit = detached(env, o.global, emit)
 	}
 	stop := context.AfterFunc(ctx, func() {

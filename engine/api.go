@@ -89,6 +89,7 @@ type RunRequest struct {
 	Origin       store.Origin      `json:"origin"` // what the client knows of it: user and CI job
 	CPU          float64           `json:"cpu,omitempty"`
 	Secrets      map[string]Secret `json:"secrets,omitempty"` // those that an error of kind Wanting asked for
+	Report       map[string]string `json:"report,omitempty"`  // to whom a detached run is told when it ends: OPENLINEAGE_URL and the like
 }
 
 // PlanDoc is a plan.

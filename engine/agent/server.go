@@ -71,6 +71,9 @@ type Options struct {
 	Sleep   func()        // called when nothing was asked for longer
 	Logger  *slog.Logger
 
+	// Ended is told of a detached run that is over and has a Report, nil for nobody.
+	Ended func(ctx context.Context, req engine.RunRequest, run string)
+
 	// Present reports whether the store is still there, nil for always.
 	Present func() error
 }
@@ -424,15 +427,20 @@ func (s *Server) explained(err error) error {
 // returns when the run is over, so that the agent does not leave meanwhile.
 func (s *Server) runDetached(ctx context.Context, req engine.RunRequest, out *lines[event.Event]) {
 	var once sync.Once
+	run := ""
 	err := s.api.Run(ctx, req, func(e event.Event) {
 		if e.Type == event.RunStarted {
 			once.Do(func() {
+				run = string(e.Run)
 				out.send(e)
 				out.finish(nil)
 			})
 		}
 	})
 	once.Do(func() { out.finish(err) })
+	if run != "" && s.opts.Ended != nil && len(req.Report) > 0 {
+		s.opts.Ended(context.WithoutCancel(ctx), req, run)
+	}
 }
 
 func (s *Server) handleLogs(w http.ResponseWriter, r *http.Request) {
