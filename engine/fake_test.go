@@ -287,11 +287,17 @@ pipeline "p" { image = image.x }
 func newRig(t testing.TB, src string) *rig {
 	t.Helper()
 	r := &rig{t: t, rt: &fakeRuntime{}, dir: t.TempDir(), now: time.Now()}
+	r.layout(src)
+	r.open(filepath.Join(t.TempDir(), "store"))
+	return r
+}
+
+// layout writes the pipeline and its image.
+func (r *rig) layout(src string) {
+	r.t.Helper()
 	r.project(src)
 	r.write("image/index.json", `{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":2,"digest":"`+store.Sum([]byte("manifest")).String()+`","platform":{"os":"linux","architecture":"amd64"}}]}`)
 	r.write("image/oci-layout", `{"imageLayoutVersion":"1.0.0"}`)
-	r.open(filepath.Join(t.TempDir(), "store"))
-	return r
 }
 
 func (r *rig) open(dir string) {
