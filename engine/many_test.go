@@ -49,7 +49,7 @@ func (r *rig) earlierRuns(runs int) {
 		at = at.Add(5 * time.Minute)
 		lr := fmt.Sprintf("%q", fmt.Sprint(0.1/float64(i+1)))
 		run := &store.Run{
-			ID: store.RunID(at.Format("20060102-150405") + "-"+strconv.FormatInt(int64(1e6+i), 36)[:4]), Project: r.dir, Pipeline: "p", Status: "succeeded", Started: at, Seconds: 10, Version: "test",
+			ID: store.RunID(at.Format("20060102-150405") + "-" + strconv.FormatInt(int64(1e6+i), 36)[:4]), Project: r.dir, Pipeline: "p", Status: "succeeded", Started: at, Seconds: 10, Version: "test",
 			Params: []store.RunParam{{Name: "lr", Value: lr, Origin: "command line"}}, Isolation: "container",
 		}
 		in := plan.Input{Path: "in.txt", Artifact: source}
