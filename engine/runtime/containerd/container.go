@@ -170,7 +170,10 @@ func (c *container) make(ctx context.Context, s runtime.Spec, f furnished) error
 	if err != nil {
 		return err
 	}
-	spec, err := json.Marshal(c.r.ociSpec(s, c.img, f))
+	whole := c.r.ociSpec(s, c.img, f)
+	env := whole.Process.Env
+	whole.Process.Env = nil // containerd keeps the specification on disk, and there are sensitive values in it
+	spec, err := json.Marshal(whole)
 	if err != nil {
 		return fmt.Errorf("writing the specification: %w", err)
 	}
@@ -182,7 +185,9 @@ func (c *container) make(ctx context.Context, s runtime.Spec, f furnished) error
 	}); err != nil {
 		return err
 	}
-	c.r.server.plugin.hand(c.id, c.files(s.Streams))
+	files := c.files(s.Streams)
+	files.env = env
+	c.r.server.plugin.hand(c.id, files)
 	_, err = c.r.server.client.TaskService().Create(ctx, &tasks.CreateTaskRequest{
 		ContainerID: c.id,
 		Rootfs:      mount.ToProto([]mount.Mount{rootfs}),

@@ -43,6 +43,7 @@ var _ ctrruntime.PlatformRuntime = (*taskRuntime)(nil)
 type taskFiles struct {
 	streams [3]*os.File // no input is /dev/null
 	extra   []*os.File  // descriptors 3 and up
+	env     []string    // of the first process
 	pids    func(id string, first int) ([]int, error)
 }
 
@@ -223,7 +224,7 @@ var rlimits = map[string]int{"RLIMIT_CORE": unix.RLIMIT_CORE, "RLIMIT_NOFILE": u
 func processOf(p *specs.Process, files taskFiles) *libcontainer.Process {
 	lp := &libcontainer.Process{
 		Args:       p.Args,
-		Env:        p.Env,
+		Env:        files.env,
 		UID:        int(p.User.UID),
 		GID:        int(p.User.GID),
 		Cwd:        p.Cwd,

@@ -1,6 +1,7 @@
 package containerd_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
@@ -29,7 +30,7 @@ func TestSecretsAreInMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, err := r.Create(t.Context(), runtime.Spec{
-		ID: "secretive", Image: img.Manifest(), Args: []string{"true"},
+		ID: "secretive", Image: img.Manifest(), Args: []string{"sh", "-c", "test ${#PASSWORD} = 13"}, Env: []string{"PASSWORD=correct-horse"},
 		Secrets: runtime.Secrets{Dir: "/run/secrets", Files: map[string][]byte{"db": []byte("hunter2")}},
 	})
 	if err != nil {
@@ -43,6 +44,13 @@ func TestSecretsAreInMemory(t *testing.T) {
 	if err := unix.Statfs(place, &st); err != nil || st.Type != unix.TMPFS_MAGIC {
 		t.Errorf("the secrets are on a file system of type %x, %v", st.Type, err)
 	}
+	err = c.Start(t.Context())
+	if exit, werr := c.Wait(t.Context()); err != nil || werr != nil || exit.Code != 0 {
+		t.Errorf("the command has not the environment: %+v, %v, %v", exit, err, werr)
+	}
+	for _, where := range []string{dir, o.State} {
+		wantNowhere(t, where, "correct-horse")
+	}
 	if err := c.Delete(context.WithoutCancel(t.Context())); err != nil {
 		t.Fatal(err)
 	}
@@ -51,5 +59,28 @@ func TestSecretsAreInMemory(t *testing.T) {
 	}
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// wantNowhere requires that no file below dir holds the text: sensitive values of the
+// environment, too, are for memory only.
+func wantNowhere(t *testing.T, dir, text string) {
+	t.Helper()
+	read := 0
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) || err == nil && !d.Type().IsRegular() {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if read++; bytes.Contains(b, []byte(text)) {
+			t.Errorf("%q holds it", path)
+		}
+		return err
+	})
+	if err != nil || read == 0 {
+		t.Errorf("%d files were read below %q, %v", read, dir, err)
 	}
 }
