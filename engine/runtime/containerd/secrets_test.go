@@ -67,12 +67,23 @@ func TestSecretsAreInMemory(t *testing.T) {
 func wantNowhere(t *testing.T, dir, text string) {
 	t.Helper()
 	read := 0
+	var top unix.Stat_t
+	if err := unix.Stat(dir, &top); err != nil {
+		t.Fatal(err)
+	}
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) || err == nil && !d.Type().IsRegular() {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 			return nil
 		}
 		if err != nil {
 			return err
+		}
+		var st unix.Stat_t
+		if d.IsDir() && unix.Stat(path, &st) == nil && st.Dev != top.Dev { // of the machine: /proc has files without an end
+			return fs.SkipDir
+		}
+		if !d.Type().IsRegular() {
+			return nil
 		}
 		b, err := os.ReadFile(path)
 		if read++; bytes.Contains(b, []byte(text)) {
