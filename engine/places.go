@@ -58,7 +58,7 @@ func (s *session) imagePlaces(ctx context.Context, st *store.Store, write bool) 
 
 // recordPlaces lists the places of the run, sorted and each once.
 func (r *run) recordPlaces(exported bool) []store.Place {
-	out := slices.Clone(r.s.places)
+	out := append([]store.Place{}, r.s.places...) // not nil: that there is none is known
 	seen := map[string]int{}
 	for i := range r.s.pipeline.Stages {
 		if !r.s.selected[i] {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"plumb/engine/event"
+	"plumb/engine/plan"
 	"plumb/store"
 	"plumb/store/tree"
 )
@@ -143,7 +144,7 @@ func (r *restoring) find() error {
 	switch {
 	case r.run.Status == statusRunning:
 		return invalid("wait for its end", "run %s is under way", r.run.ID)
-	case len(r.run.Files) == 0 || len(r.run.Places) == 0 && !r.readsNothing():
+	case len(r.run.Files) == 0 || r.run.Places == nil && !r.readsNothing():
 		return invalid("restore a newer run", "run %s does not say what it was made of: it was recorded by a plumb that could not restore (%s)", r.run.ID, r.run.Version)
 	}
 	r.doc = &RestoreDoc{Schema: Schema, Run: r.run.ID, Status: r.run.Status, Started: r.run.Started, To: r.req.To, Files: []Restored{}}
@@ -153,12 +154,26 @@ func (r *restoring) find() error {
 	return nil
 }
 
-// readsNothing reports whether no stage of the run read anything of the project.
+// readsNothing reports whether no stage of the run read anything of the project, as far as
+// records tell: a run of before that was recorded.
 func (r *restoring) readsNothing() bool {
 	for i := range r.run.Stages {
-		rec, err := r.e.store.Record(r.run.Stages[i].Key)
-		if err == nil && rec != nil && len(namesOf(rec.Action).Inputs) > 0 {
+		action, text, err := actionOf(r.e.store, r.run.Stages[i].Key)
+		if err != nil {
 			return false
+		}
+		fields, err := plan.Decode(action)
+		if err != nil {
+			continue
+		}
+		note, err := plan.DecodeNote(text)
+		if err != nil {
+			return false
+		}
+		for _, f := range fields {
+			if f.Kind == plan.FieldInput && !note.Whence(f.Name).Produced() {
+				return false
+			}
 		}
 	}
 	return true

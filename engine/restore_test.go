@@ -585,3 +585,67 @@ export "out.bin" { from = stage.a.out }
 		t.Errorf("told %q, lacking %+v", told, doc.Lacking)
 	}
 }
+
+// A run whose stages read nothing but what other stages made is restored like any other,
+// also one of before a run said that it read nothing.
+func TestRestoreOfARunThatReadsNothing(t *testing.T) {
+	r := newRig(t, `
+stage "a" {
+  command = ["write", "a.txt", "x"]
+  outputs = { o = "a.txt" }
+}
+stage "b" {
+  inputs  = [stage.a.o]
+  command = ["copy", "a.txt", "b.txt"]
+  outputs = { o = "b.txt" }
+}
+`)
+	if _, _, err := r.ran(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	last, err := r.store.LastRun(r.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run, err := r.store.Run(last.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, places := range [][]store.Place{run.Places, nil} {
+		run.Places = places
+		if err := r.store.PutRun(run); err != nil {
+			t.Fatal(err)
+		}
+		doc, _, err := r.restore(func(*RestoreRequest) {})
+		if err != nil {
+			t.Fatalf("places %v: %v", places, err)
+		}
+		if got := contents(t, doc.To)["plumb.hcl"]; !strings.Contains(got, "stage.a.o") {
+			t.Errorf("plumb.hcl holds %q", got)
+		}
+	}
+}
+
+// A run of before places were recorded, which read something, cannot be restored.
+func TestRestoreOfARunWithoutPlaces(t *testing.T) {
+	r := newMonth(t)
+	if _, _, err := r.ran(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	last, err := r.store.LastRun(r.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run, err := r.store.Run(last.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run.Places = nil
+	if err := r.store.PutRun(run); err != nil {
+		t.Fatal(err)
+	}
+	var e *Error
+	if _, _, err := r.restore(func(*RestoreRequest) {}); !errors.As(err, &e) || e.Kind != Invalid || !strings.Contains(e.Message, "does not say what it was made of") {
+		t.Errorf("the error is %v", err)
+	}
+}
