@@ -79,6 +79,11 @@ func (e *Engine) Restore(ctx context.Context, req RestoreRequest, emit func(even
 	if err := r.list(); err != nil {
 		return nil, err
 	}
+	if req.InPlace {
+		if err := r.superfluous(); err != nil {
+			return nil, fmt.Errorf("restoring run %s: %w", r.run.ID, err)
+		}
+	}
 	var all []store.Artifact
 	for i := range r.doc.Files {
 		all = append(all, r.doc.Files[i].Artifact)

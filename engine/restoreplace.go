@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"plumb/engine/origin"
-	"plumb/hcl"
 )
 
 // Restoring in place is for a work tree in which everything is committed: then git has
@@ -37,20 +36,6 @@ func (r *restoring) cleanTree() error {
 // inPlace replaces what of the project the run knew.
 func (r *restoring) inPlace() (err error) {
 	dir := r.req.Dir
-	for i := range r.doc.Files {
-		if r.doc.Files[i].Path == "." {
-			return invalid("restore into a new directory", "the run read the whole project, which cannot be replaced in place")
-		}
-	}
-	files, diags := hcl.ReadFiles(dir)
-	if diags.HasErrors() && len(files) == 0 {
-		files = nil // a project without a pipeline has none to remove
-	}
-	for _, f := range append(files, hcl.File{Name: hcl.LockFile}) {
-		if !slices.ContainsFunc(r.doc.Files, func(x Restored) bool { return x.Path == f.Name }) && there(filepath.Join(dir, f.Name)) {
-			r.doc.Removed = append(r.doc.Removed, f.Name)
-		}
-	}
 	if err := r.ignored(); err != nil {
 		return err
 	}
