@@ -80,7 +80,7 @@ func runRestore(ctx context.Context, o restoreOptions, env *Env) error {
 		return err
 	}
 	in := ""
-	if !o.req.InPlace || o.dir != env.Dir {
+	if doc.To != canonical(env.Dir) {
 		in = view.CD(doc.To)
 	}
 	return show(env, o.global, doc, func(s view.Style) {

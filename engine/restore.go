@@ -24,7 +24,8 @@ import (
 // there finds all of its results.
 //
 // It is all or nothing. Everything is looked for before anything is written; then it is
-// made in a directory beside the one that is asked for, which is renamed. Files are clones
+// made in a directory beside the one that is asked for, which is renamed; one that is there
+// and empty stays the one it is, and is filled by renaming. Files are clones
 // of what the store has where the file system can do that, else copies, never links: the
 // project is for working in.
 //
@@ -96,8 +97,11 @@ func (e *Engine) Restore(ctx context.Context, req RestoreRequest, emit func(even
 		r.tell(event.Event{Type: event.Warning, Message: note})
 	}
 	write := r.beside
-	if req.InPlace {
+	switch {
+	case req.InPlace:
 		write = r.inPlace
+	case r.there:
+		write = r.into
 	}
 	if err := write(); err != nil {
 		return nil, fmt.Errorf("restoring run %s: %w", r.run.ID, err)
@@ -115,6 +119,8 @@ type restoring struct {
 	doc  *RestoreDoc
 	args []byte // content of the file of params, nil for none
 	done int64  // bytes written
+
+	there bool // an empty directory to restore into
 }
 
 // target refuses a directory that is in use.
@@ -122,16 +128,35 @@ func (r *restoring) target() error {
 	if r.req.InPlace {
 		return r.cleanTree()
 	}
+	const hint = "name a directory that is not there yet"
 	entries, err := os.ReadDir(r.req.To)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
-		return invalid("name a directory that is not there yet", "%q cannot be restored into: %v", r.req.To, err)
-	case len(entries) > 0:
-		return invalid("name a directory that is not there yet", "%q is not empty: %s is in it", r.req.To, entries[0].Name())
+	if errors.Is(err, fs.ErrNotExist) {
+		return danglingAt(r.req.To)
 	}
+	if err != nil {
+		return invalid(hint, "%q cannot be restored into: %v", r.req.To, err)
+	}
+	for _, e := range entries {
+		if !abandoned(filepath.Join(r.req.To, e.Name())) {
+			return invalid(hint, "%q is not empty: %s is in it", r.req.To, e.Name())
+		}
+	}
+	r.there = true
 	return nil
+}
+
+// danglingAt refuses a path that cannot be made, as it leads through a link to nowhere.
+func danglingAt(path string) error {
+	for at := path; ; at = filepath.Dir(at) {
+		if !there(at) && at != filepath.Dir(at) {
+			continue
+		}
+		to, err := os.Readlink(at)
+		if _, serr := os.Stat(at); err == nil && errors.Is(serr, fs.ErrNotExist) {
+			return invalid("name a directory, or what the link should lead to", "%q cannot be restored into: %q is a link to %q, and that is not there", path, at, to)
+		}
+		return nil
+	}
 }
 
 // find finds the run.
@@ -264,7 +289,7 @@ func (r *restoring) beside() (err error) {
 	if err := r.write(made); err != nil {
 		return err
 	}
-	return os.Rename(made, r.req.To) // in place of an empty directory, or of nothing
+	return os.Rename(made, r.req.To)
 }
 
 const restoreTemp = ".plumb-restore-"
@@ -292,6 +317,15 @@ func beginRestore(parent string) (tmp string, done func() error, err error) {
 		return "", nil, errors.Join(err, os.RemoveAll(tmp))
 	}
 	return tmp, func() error { return errors.Join(os.RemoveAll(tmp), lock.Close()) }, nil
+}
+
+// abandoned reports whether a path is what a killed restore left.
+func abandoned(path string) bool {
+	if !strings.HasPrefix(filepath.Base(path), restoreTemp) {
+		return false
+	}
+	lock, err := lockDir(path)
+	return err == nil && lock.Close() == nil
 }
 
 // lockDir locks a directory, without waiting.

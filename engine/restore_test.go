@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"plumb/engine/event"
 	"plumb/engine/moment"
@@ -306,6 +307,10 @@ func TestRestoreRefuses(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(full, "mine"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink("nowhere", link); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		name string
 		do   func(*RestoreRequest)
@@ -313,6 +318,8 @@ func TestRestoreRefuses(t *testing.T) {
 		says string
 	}{
 		{"a directory with something in it", func(q *RestoreRequest) { q.To = full }, Invalid, "is not empty: mine is in it"},
+		{"a link to nowhere", func(q *RestoreRequest) { q.To = link }, Invalid, `is a link to "nowhere", and that is not there`},
+		{"below a link to nowhere", func(q *RestoreRequest) { q.To = filepath.Join(link, "x", "y") }, Invalid, `is a link to "nowhere", and that is not there`},
 		{"a file", func(q *RestoreRequest) { q.To = filepath.Join(full, "mine") }, Invalid, "cannot be restored into"},
 		{"no run", func(q *RestoreRequest) { q.Run = "19990101" }, Invalid, `there is no run "19990101"`},
 		{"in place without git", func(q *RestoreRequest) { q.InPlace = true }, Invalid, "there is no work tree of git"},
@@ -763,5 +770,91 @@ stage "a" {
 	}
 	if !slices.ContainsFunc(told, func(note string) bool { return strings.Contains(note, "files that it did not have may be left") }) {
 		t.Errorf("told %q", told)
+	}
+}
+
+// An empty directory is filled, and stays the one it is: its mode, and what stands in it.
+func TestRestoreIntoAnEmptyDirectory(t *testing.T) {
+	r := newMonth(t)
+	if _, _, err := r.ran(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	fresh, _, err := r.restore(func(*RestoreRequest) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := contents(t, fresh.To)
+	mounted := func(t *testing.T, dir string) {
+		if err := unix.Mount("none", dir, "tmpfs", 0, "size=4m"); err != nil {
+			t.Skipf("nothing can be mounted here: %v", err)
+		}
+		t.Cleanup(func() {
+			if err := unix.Unmount(dir, 0); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	killed := func(t *testing.T, dir string) { // in the middle of another restore
+		if err := os.MkdirAll(filepath.Join(dir, restoreTemp+"1", "new", "data"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		before func(*testing.T, string)
+	}{
+		{"of its own", func(*testing.T, string) {}},
+		{"a mount", mounted},
+		{"with what a killed restore left", killed},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "x")
+			if err := os.Mkdir(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			c.before(t, dir)
+			before, err := os.Stat(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := r.restore(func(q *RestoreRequest) { q.To = dir }); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, contents(t, dir)); diff != "" {
+				t.Errorf("project (-fresh +filled)\n%s", diff)
+			}
+			after, err := os.Stat(dir)
+			if err != nil || !os.SameFile(before, after) || after.Mode() != before.Mode() {
+				t.Errorf("the directory is another: %v %v, %v", before.Mode(), after.Mode(), err)
+			}
+			if left, _ := filepath.Glob(filepath.Join(dir, ".plumb-*")); len(left) > 0 {
+				t.Errorf("%v is left", left)
+			}
+		})
+	}
+}
+
+// Nothing stays in an empty directory when its restore does not come to its end, and
+// nothing that came into it meanwhile is replaced.
+func TestRestoreIntoAnEmptyDirectoryFails(t *testing.T) {
+	r := newMonth(t)
+	if _, _, err := r.ran(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	mine := filepath.Join(dir, hcl.MainFile)
+	_, err := r.Restore(t.Context(), RestoreRequest{Dir: r.dir, To: dir}, func(e event.Event) {
+		if err := os.WriteFile(mine, []byte("mine"), 0o600); err != nil {
+			t.Error(err)
+		}
+	})
+	if !errors.Is(err, fs.ErrExist) {
+		t.Errorf("the error is %v", err)
+	}
+	if diff := cmp.Diff(map[string]string{hcl.MainFile: "false mine"}, contents(t, dir)); diff != "" {
+		t.Errorf("the directory holds (-want +got)\n%s", diff)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, ".plumb-*")); len(left) > 0 {
+		t.Errorf("%v is left", left)
 	}
 }

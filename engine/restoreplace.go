@@ -1,14 +1,17 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"plumb/engine/origin"
+	"plumb/hcl"
 )
 
 // Restoring in place is for a work tree in which everything is committed: then git has
@@ -56,6 +59,37 @@ func (r *restoring) inPlace() (err error) {
 	}
 	for _, name := range r.doc.Removed {
 		if err := x.away(name); err != nil {
+			return errors.Join(err, x.undo())
+		}
+	}
+	return nil
+}
+
+// into fills a directory that is there, and empty. It may be where a shell stands, where a
+// file system is mounted, or have a mode that somebody chose, so it is not replaced. All is
+// made in it first, below a name that a later restore takes for nothing; then it changes
+// places, the pipeline last: what is left of a restore that is killed in that moment is no
+// project.
+func (r *restoring) into() (err error) {
+	tmp, done, err := beginRestore(r.req.To)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, done()) }()
+	made := filepath.Join(tmp, "new")
+	if err := r.write(made); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(made)
+	if err != nil {
+		return err
+	}
+	slices.SortStableFunc(entries, func(a, b fs.DirEntry) int {
+		return cmp.Compare(strings.Count(a.Name(), hcl.MainFile), strings.Count(b.Name(), hcl.MainFile))
+	})
+	x := &exchange{dir: r.req.To, made: made, old: filepath.Join(tmp, "old")}
+	for _, e := range entries {
+		if err := x.add(e.Name()); err != nil {
 			return errors.Join(err, x.undo())
 		}
 	}
@@ -120,7 +154,15 @@ func (x *exchange) put(path string) error {
 	if err := x.away(path); err != nil {
 		return err
 	}
+	return x.add(path)
+}
+
+// add moves a path to where nothing is.
+func (x *exchange) add(path string) error {
 	to := filepath.Join(x.dir, filepath.FromSlash(path))
+	if there(to) {
+		return fmt.Errorf("%q: %w", to, fs.ErrExist)
+	}
 	if err := os.MkdirAll(filepath.Dir(to), 0o777); err != nil {
 		return err
 	}
