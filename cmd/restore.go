@@ -46,7 +46,7 @@ func readRestoreOptions(c *cli.Context, env *Env) (restoreOptions, error) {
 			return o, usageError("", "--at: "+err.Error())
 		}
 		if o.req.At.After(env.Now()) {
-			return o, usageError("", fmt.Sprintf("--at: %q is not over yet", at))
+			return o, usageError("name a time that has been; --at now takes the newest run that succeeded", fmt.Sprintf("--at: %q is not over yet", at))
 		}
 	} else if len(args) > 0 {
 		o.req.Run, args = args[0], args[1:]
@@ -68,7 +68,7 @@ func readRestoreOptions(c *cli.Context, env *Env) (restoreOptions, error) {
 }
 
 func runRestore(ctx context.Context, o restoreOptions, env *Env) error {
-	api, done, err := env.writer(ctx, o.global)
+	api, done, err := env.changer(ctx, o.global)
 	if err != nil {
 		return err
 	}
