@@ -19,7 +19,7 @@ type restoreOptions struct {
 func newRestoreCommand(env *Env) *cli.Command {
 	return &cli.Command{
 		Name: "restore", Usage: "a run's project as it was: data, code, pipeline, lock, params, exports", ArgsUsage: "RUN DIR",
-		Description: "DIR must not be there yet, or be empty. A run made again there finds all of its results.\nWith --at TIME the newest run that had succeeded then is meant: --at \"last tuesday\" DIR.",
+		Description: "DIR must not be there yet, or be empty. A run made again there finds its results; of which gc left none is said.\nWith --at TIME the newest run that had succeeded then is meant: --at \"last tuesday\" DIR.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "at", Usage: "the newest successful run at `TIME`: 2026-11-17, \"2026-11-17 09:00\", \"last tuesday\", \"3 days ago\""},
 			&cli.BoolFlag{Name: "in-place", Usage: "into the project itself, in which git must have everything"},

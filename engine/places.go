@@ -44,7 +44,8 @@ func (s *session) imagePlaces(ctx context.Context, st *store.Store, write bool) 
 			return &plan.InputError{Path: path, Range: im.LocatorRange, Err: err}
 		}
 		kept = append(kept, a)
-		s.places = append(s.places, store.Place{Path: path, Role: store.PlaceImage, Artifact: a, Source: im.Name})
+		only := !write && st.Check(a) != nil // its digest is recorded, and its bytes are not taken in
+		s.places = append(s.places, store.Place{Path: path, Role: store.PlaceImage, Artifact: a, Source: im.Name, Dropped: only})
 	}
 	s.leases = append(s.leases, st.LeaseBlobs(kept...))
 	if b.Empty() {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,7 +22,7 @@ import (
 
 // Restoring brings a run's project back: what its pipeline was read from, what its stages
 // read, what images are made of, and what it exported, each as it was. The run made again
-// there finds all of its results.
+// there finds its results; stages of which none is kept any more are named.
 //
 // It is all or nothing. Everything is looked for before anything is written; then it is
 // made in a directory beside the one that is asked for, which is renamed; one that is there
@@ -53,8 +54,15 @@ type RestoreDoc struct {
 	Bytes   int64       `json:"bytes"`
 	Removed []string    `json:"removed,omitempty"` // in place: what was no part of the run
 	Lacking []Restored  `json:"lacking,omitempty"` // only the digest was recorded
+	Reruns  []Rerun     `json:"reruns,omitempty"`  // stages that are not cached there
 	Notes   []string    `json:"notes,omitempty"`
 	Command []string    `json:"command"` // that makes the run again, there
+}
+
+// Rerun is a stage whose result is not kept any more.
+type Rerun struct {
+	Stage  string `json:"stage"`
+	Reason string `json:"reason"`
 }
 
 // Restored is a file or directory of the project.
@@ -91,6 +99,9 @@ func (e *Engine) Restore(ctx context.Context, req RestoreRequest, emit func(even
 	}
 	defer e.store.LeaseBlobs(all...)()
 	if err := r.complete(); err != nil {
+		return nil, err
+	}
+	if err := r.results(); err != nil {
 		return nil, err
 	}
 	for _, note := range r.doc.Notes {
@@ -246,6 +257,51 @@ func (r *restoring) tooEarly() error {
 	return invalid("plumb restore "+string(first.ID)+" restores that one", "no run of this project had succeeded at %s: the first was %s, at %s", at, first.ID, first.Started.In(r.req.At.Location()).Format(time.DateTime))
 }
 
+// absent says why content is not there: it was dropped, or found to be lost before, or that
+// is news.
+func (r *restoring) absent(d store.Digest, err error) string {
+	a, aerr := r.e.store.Absence(d)
+	switch {
+	case aerr != nil || a == nil:
+		return err.Error()
+	case a.By == store.ByFsck:
+		return fmt.Sprintf("it is lost, as fsck found on %s: %s", a.When.Format(time.DateOnly), a.Rule)
+	}
+	return fmt.Sprintf("gc dropped it on %s (%s)", a.When.Format(time.DateOnly), a.Rule)
+}
+
+// results says which stages of the run will not be cached: their results are not kept any
+// more, or are of no use.
+func (r *restoring) results() error {
+	var keys []store.Key
+	var names []string
+	for i := range r.run.Stages {
+		if st := &r.run.Stages[i]; !st.Key.IsZero() && (st.Status == "ran" || st.Status == "cached") {
+			keys, names = append(keys, st.Key), append(names, st.Name)
+		}
+	}
+	found, err := r.e.store.LookupAll(r.ctx, keys)
+	if err != nil {
+		return fmt.Errorf("looking for the results of run %s: %w", r.run.ID, err)
+	}
+	for i := range found {
+		if found[i].Miss != nil {
+			r.doc.Reruns = append(r.doc.Reruns, Rerun{names[i], missText(found[i].Miss)})
+		}
+	}
+	return nil
+}
+
+func missText(m *store.Miss) string {
+	switch {
+	case m.Kind == store.MissDamaged:
+		return "its result is damaged: " + m.Detail
+	case m.Tombstone == nil:
+		return "its result is not kept any more"
+	}
+	return fmt.Sprintf("its result was removed by %s on %s (%s)", cmp.Or(m.Tombstone.By, "gc"), m.Tombstone.When.UTC().Format(time.DateOnly), m.Tombstone.Rule)
+}
+
 // complete looks whether everything is there that is to be written.
 func (r *restoring) complete() error {
 	var lost []string
@@ -257,7 +313,7 @@ func (r *restoring) complete() error {
 			continue
 		}
 		if err := r.e.store.Check(f.Artifact); err != nil {
-			lost = append(lost, fmt.Sprintf("%s (%s): %v", f.Path, f.Role, err))
+			lost = append(lost, fmt.Sprintf("%s (%s): %s", f.Path, f.Role, r.absent(f.Digest, err)))
 			continue
 		}
 		have++
