@@ -35,7 +35,7 @@ func newRestoreCommand(env *Env) *cli.Command {
 }
 
 func readRestoreOptions(c *cli.Context, env *Env) (restoreOptions, error) {
-	g, err := globals(c, env)
+	g, err := globalsOf(c, env, true)
 	if err != nil {
 		return restoreOptions{}, err
 	}

@@ -188,6 +188,9 @@ func (r *restoring) find() error {
 	case len(r.run.Files) == 0 || r.run.Places == nil && !r.readsNothing():
 		return invalid("restore a newer run", "run %s does not say what it was made of: it was recorded by a plumb that could not restore (%s)", r.run.ID, r.run.Version)
 	}
+	if other := r.run.Project; r.req.InPlace && other != r.req.Dir && there(other) {
+		return invalid("restore into a new directory: plumb restore RUN DIR", "run %s is of the project %q, and --in-place would put it into another", r.run.ID, other)
+	}
 	r.doc = &RestoreDoc{Schema: Schema, Run: r.run.ID, Status: r.run.Status, Started: r.run.Started, To: r.req.To, Files: []Restored{}}
 	if r.req.InPlace {
 		r.doc.To = r.req.Dir
