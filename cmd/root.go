@@ -198,7 +198,7 @@ func globalsOf(c *cli.Context, env *Env, gone bool) (global, error) {
 		dir, err = canonical(g.dir), nil
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return g, usageError("-C takes the directory of a project", fmt.Sprintf("there is no directory %q", g.dir))
+		return g, usageError("-C takes the directory of a project; a run of one that is gone is named by its id, from anywhere", fmt.Sprintf("there is no directory %q", g.dir))
 	}
 	if err != nil {
 		return g, usageError("-C takes the directory of a project", fmt.Sprintf("entering the directory %q: %v", g.dir, err))

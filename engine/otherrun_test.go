@@ -58,6 +58,10 @@ func TestRunsOfOtherProjects(t *testing.T) {
 	if _, err := r.Diff(t.Context(), DiffRequest{Request: Request{Project: place}, A: id, B: id}); err != nil {
 		t.Errorf("diff: %v", err)
 	}
+	pin := true
+	if doc, err := r.Annotate(t.Context(), AnnotateRequest{Dir: elsewhere, Run: id, Pinned: &pin}); err != nil || doc.Run != first.ID || !doc.Pinned {
+		t.Errorf("pin: %v", err)
+	}
 	for _, name := range []string{id[len(id)-4:], "v1", "latest", ""} {
 		if _, err := r.Show(t.Context(), ShowRequest{Dir: elsewhere, Run: name}); !errors.As(err, &e) || e.Kind != Invalid {
 			t.Errorf("%q: %v", name, err)

@@ -148,7 +148,12 @@ func (r *restoring) target() error {
 		return invalid(hint, "%q cannot be restored into: %v", r.req.To, err)
 	}
 	for _, e := range entries {
-		if !abandoned(filepath.Join(r.req.To, e.Name())) {
+		switch {
+		case e.Name() == "lost+found" && e.IsDir(): // every new ext4 has it
+		case abandoned(filepath.Join(r.req.To, e.Name())):
+		case strings.HasPrefix(e.Name(), restoreTemp):
+			return invalid("wait for its end, or "+hint, "another restore into %q is under way", r.req.To)
+		default:
 			return invalid(hint, "%q is not empty: %s is in it", r.req.To, e.Name())
 		}
 	}

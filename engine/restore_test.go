@@ -307,6 +307,16 @@ func TestRestoreRefuses(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(full, "mine"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	busy := t.TempDir()
+	_, done, err := beginRestore(busy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := done(); err != nil {
+			t.Error(err)
+		}
+	})
 	link := filepath.Join(t.TempDir(), "link")
 	if err := os.Symlink("nowhere", link); err != nil {
 		t.Fatal(err)
@@ -318,6 +328,7 @@ func TestRestoreRefuses(t *testing.T) {
 		says string
 	}{
 		{"a directory with something in it", func(q *RestoreRequest) { q.To = full }, Invalid, "is not empty: mine is in it"},
+		{"a directory that another restore fills", func(q *RestoreRequest) { q.To = busy }, Invalid, "is under way"},
 		{"a link to nowhere", func(q *RestoreRequest) { q.To = link }, Invalid, `is a link to "nowhere", and that is not there`},
 		{"below a link to nowhere", func(q *RestoreRequest) { q.To = filepath.Join(link, "x", "y") }, Invalid, `is a link to "nowhere", and that is not there`},
 		{"a file", func(q *RestoreRequest) { q.To = filepath.Join(full, "mine") }, Invalid, "cannot be restored into"},
@@ -794,6 +805,11 @@ func TestRestoreIntoAnEmptyDirectory(t *testing.T) {
 			}
 		})
 	}
+	formatted := func(t *testing.T, dir string) {
+		if err := os.Mkdir(filepath.Join(dir, "lost+found"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
 	killed := func(t *testing.T, dir string) { // in the middle of another restore
 		if err := os.MkdirAll(filepath.Join(dir, restoreTemp+"1", "new", "data"), 0o700); err != nil {
 			t.Fatal(err)
@@ -805,6 +821,7 @@ func TestRestoreIntoAnEmptyDirectory(t *testing.T) {
 	}{
 		{"of its own", func(*testing.T, string) {}},
 		{"a mount", mounted},
+		{"the top of a new file system", formatted},
 		{"with what a killed restore left", killed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
