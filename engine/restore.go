@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -57,12 +56,6 @@ type RestoreDoc struct {
 	Reruns  []Rerun     `json:"reruns,omitempty"`  // stages that are not cached there
 	Notes   []string    `json:"notes,omitempty"`
 	Command []string    `json:"command"` // that makes the run again, there
-}
-
-// Rerun is a stage whose result is not kept any more.
-type Rerun struct {
-	Stage  string `json:"stage"`
-	Reason string `json:"reason"`
 }
 
 // Restored is a file or directory of the project.
@@ -161,20 +154,6 @@ func (r *restoring) target() error {
 	return nil
 }
 
-// danglingAt refuses a path that cannot be made, as it leads through a link to nowhere.
-func danglingAt(path string) error {
-	for at := path; ; at = filepath.Dir(at) {
-		if !there(at) && at != filepath.Dir(at) {
-			continue
-		}
-		to, err := os.Readlink(at)
-		if _, serr := os.Stat(at); err == nil && errors.Is(serr, fs.ErrNotExist) {
-			return invalid("name a directory, or what the link should lead to", "%q cannot be restored into: %q is a link to %q, and that is not there", path, at, to)
-		}
-		return nil
-	}
-}
-
 // find finds the run.
 func (r *restoring) find() error {
 	head, err := r.head()
@@ -263,51 +242,6 @@ func (r *restoring) tooEarly() error {
 	}
 	first := runs[len(runs)-1]
 	return invalid("plumb restore "+string(first.ID)+" restores that one", "no run of this project had succeeded at %s: the first was %s, at %s", at, first.ID, first.Started.In(r.req.At.Location()).Format(time.DateTime))
-}
-
-// absent says why content is not there: it was dropped, or found to be lost before, or that
-// is news.
-func (r *restoring) absent(d store.Digest, err error) string {
-	a, aerr := r.e.store.Absence(d)
-	switch {
-	case aerr != nil || a == nil:
-		return err.Error()
-	case a.By == store.ByFsck:
-		return fmt.Sprintf("it is lost, as fsck found on %s: %s", a.When.Format(time.DateOnly), a.Rule)
-	}
-	return fmt.Sprintf("gc dropped it on %s (%s)", a.When.Format(time.DateOnly), a.Rule)
-}
-
-// results says which stages of the run will not be cached: their results are not kept any
-// more, or are of no use.
-func (r *restoring) results() error {
-	var keys []store.Key
-	var names []string
-	for i := range r.run.Stages {
-		if st := &r.run.Stages[i]; !st.Key.IsZero() && (st.Status == "ran" || st.Status == "cached") {
-			keys, names = append(keys, st.Key), append(names, st.Name)
-		}
-	}
-	found, err := r.e.store.LookupAll(r.ctx, keys)
-	if err != nil {
-		return fmt.Errorf("looking for the results of run %s: %w", r.run.ID, err)
-	}
-	for i := range found {
-		if found[i].Miss != nil {
-			r.doc.Reruns = append(r.doc.Reruns, Rerun{names[i], missText(found[i].Miss)})
-		}
-	}
-	return nil
-}
-
-func missText(m *store.Miss) string {
-	switch {
-	case m.Kind == store.MissDamaged:
-		return "its result is damaged: " + m.Detail
-	case m.Tombstone == nil:
-		return "its result is not kept any more"
-	}
-	return fmt.Sprintf("its result was removed by %s on %s (%s)", cmp.Or(m.Tombstone.By, "gc"), m.Tombstone.When.UTC().Format(time.DateOnly), m.Tombstone.Rule)
 }
 
 // complete looks whether everything is there that is to be written.

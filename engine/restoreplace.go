@@ -201,3 +201,17 @@ func (x *exchange) undo() error {
 	}
 	return errors.Join(errs...)
 }
+
+// danglingAt refuses a path that cannot be made, as it leads through a link to nowhere.
+func danglingAt(path string) error {
+	for at := path; ; at = filepath.Dir(at) {
+		if !there(at) && at != filepath.Dir(at) {
+			continue
+		}
+		to, err := os.Readlink(at)
+		if _, serr := os.Stat(at); err == nil && errors.Is(serr, fs.ErrNotExist) {
+			return invalid("name a directory, or what the link should lead to", "%q cannot be restored into: %q is a link to %q, and that is not there", path, at, to)
+		}
+		return nil
+	}
+}
