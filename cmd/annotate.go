@@ -75,7 +75,7 @@ func annotate(c *cli.Context, env *Env, req engine.AnnotateRequest) error {
 }
 
 func runAnnotate(ctx context.Context, g global, req engine.AnnotateRequest, env *Env) error {
-	api, done, err := env.writer(ctx, g)
+	api, done, err := env.changer(ctx, g)
 	if err != nil {
 		return err
 	}

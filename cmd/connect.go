@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -22,7 +23,8 @@ import (
 
 // Who answers a command:
 //
-//	writing  the agent; one is started when none is there
+//	writing  the agent; one is started when none is there, and where there is no store
+//	         one is made, unless what is asked for has to be in it already
 //	reading  the agent when one is there, else this process, with the store opened
 //	         for reading only: looking at something starts nothing and changes no byte
 
@@ -71,6 +73,19 @@ func (e *Env) answers(ctx context.Context, g global) (engine.API, func(), error)
 		}
 	}
 	return nil, nil, fmt.Errorf("the store %q is in use by a process that does not answer", g.store)
+}
+
+// changer gives an API for verbs that change something about runs. Where there is no store
+// there is no run, and none is made to say so.
+func (e *Env) changer(ctx context.Context, g global) (engine.API, func(), error) {
+	if entries, err := os.ReadDir(g.store); errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
+		return e.reader(ctx, g)
+	}
+	c, done, err := e.writer(ctx, g)
+	if err != nil {
+		return nil, nil, err
+	}
+	return c, done, nil
 }
 
 // writer connects to the agent and starts one when there is none.

@@ -19,7 +19,7 @@ type restoreOptions struct {
 func newRestoreCommand(env *Env) *cli.Command {
 	return &cli.Command{
 		Name: "restore", Usage: "a run's project as it was: data, code, pipeline, lock, params, exports", ArgsUsage: "RUN DIR",
-		Description: "DIR must not be there yet, or be empty. A run made again there finds all of its results.\nWith --at TIME the newest run that had succeeded then is meant: --at \"last tuesday\" DIR.",
+		Description: "DIR must not be there yet, or be empty. A run made again there finds its results; of which gc left none is said.\nWith --at TIME the newest run that had succeeded then is meant: --at \"last tuesday\" DIR.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "at", Usage: "the newest successful run at `TIME`: 2026-11-17, \"2026-11-17 09:00\", \"last tuesday\", \"3 days ago\""},
 			&cli.BoolFlag{Name: "in-place", Usage: "into the project itself, in which git must have everything"},
@@ -35,7 +35,7 @@ func newRestoreCommand(env *Env) *cli.Command {
 }
 
 func readRestoreOptions(c *cli.Context, env *Env) (restoreOptions, error) {
-	g, err := globals(c, env)
+	g, err := globalsOf(c, env, true)
 	if err != nil {
 		return restoreOptions{}, err
 	}
@@ -46,7 +46,7 @@ func readRestoreOptions(c *cli.Context, env *Env) (restoreOptions, error) {
 			return o, usageError("", "--at: "+err.Error())
 		}
 		if o.req.At.After(env.Now()) {
-			return o, usageError("", fmt.Sprintf("--at: %q is not over yet", at))
+			return o, usageError("name a time that has been; --at now takes the newest run that succeeded", fmt.Sprintf("--at: %q is not over yet", at))
 		}
 	} else if len(args) > 0 {
 		o.req.Run, args = args[0], args[1:]
@@ -68,7 +68,7 @@ func readRestoreOptions(c *cli.Context, env *Env) (restoreOptions, error) {
 }
 
 func runRestore(ctx context.Context, o restoreOptions, env *Env) error {
-	api, done, err := env.writer(ctx, o.global)
+	api, done, err := env.changer(ctx, o.global)
 	if err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func runRestore(ctx context.Context, o restoreOptions, env *Env) error {
 		return err
 	}
 	in := ""
-	if !o.req.InPlace || o.dir != env.Dir {
+	if doc.To != canonical(env.Dir) {
 		in = view.CD(doc.To)
 	}
 	return show(env, o.global, doc, func(s view.Style) {

@@ -182,7 +182,10 @@ func unknownVerb(app *cli.App, verb string) error {
 }
 
 // globals reads the flags that every verb has.
-func globals(c *cli.Context, env *Env) (global, error) {
+func globals(c *cli.Context, env *Env) (global, error) { return globalsOf(c, env, false) }
+
+// globalsOf also takes a project that is gone, of which there may be runs.
+func globalsOf(c *cli.Context, env *Env, gone bool) (global, error) {
 	g := global{json: c.Bool("json"), quiet: c.Bool("quiet"), verbose: c.Bool("verbose"), dir: env.Dir}
 	if g.quiet && g.verbose {
 		return g, usageError("", "--quiet and --verbose exclude each other")
@@ -191,8 +194,11 @@ func globals(c *cli.Context, env *Env) (global, error) {
 		g.dir = absolute(env.Dir, d)
 	}
 	dir, err := filepath.EvalSymlinks(g.dir)
+	if errors.Is(err, fs.ErrNotExist) && gone {
+		dir, err = canonical(g.dir), nil
+	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return g, usageError("-C takes the directory of a project", fmt.Sprintf("there is no directory %q", g.dir))
+		return g, usageError("-C takes the directory of a project; a run of one that is gone is named by its id, from anywhere", fmt.Sprintf("there is no directory %q", g.dir))
 	}
 	if err != nil {
 		return g, usageError("-C takes the directory of a project", fmt.Sprintf("entering the directory %q: %v", g.dir, err))

@@ -19,12 +19,12 @@ func (e *Engine) Annotate(_ context.Context, req AnnotateRequest) (*AnnotateDoc,
 	if err := checkAnnotation(req); err != nil {
 		return nil, err
 	}
-	if e.cfg.ReadOnly {
-		return nil, &Error{Kind: Machine, Message: "the store is open for reading only"}
-	}
 	run, err := e.findRun(req.Dir, req.Run)
 	if err != nil {
 		return nil, err
+	}
+	if e.cfg.ReadOnly {
+		return nil, &Error{Kind: Machine, Message: "the store is open for reading only"}
 	}
 	have, err := e.store.Annotation(run.ID)
 	if err != nil {

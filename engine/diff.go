@@ -69,10 +69,7 @@ func (e *Engine) diffed(req DiffRequest) (a, b *store.Run, err error) {
 func (e *Engine) finished(dir, name string) (*store.Run, error) {
 	head, err := e.findRun(dir, name)
 	if err != nil {
-		if other, _, ferr := e.store.FindRun("", name); name == "" || name == "latest" || ferr != nil || other == nil || string(other.ID) != name {
-			return nil, err
-		}
-		head = &store.Run{ID: store.RunID(name)} // of another project, named in full
+		return nil, err
 	}
 	run, err := e.store.Run(head.ID)
 	if err != nil {

@@ -95,6 +95,9 @@ func (e *Engine) findRun(dir, name string) (*store.Run, error) {
 	case len(candidates) > 1 && strings.HasSuffix(string(candidates[0]), "-"+name):
 		return nil, invalid("name one of: "+joined(candidates), "%q is the end of several runs", name)
 	}
+	if run, err := e.otherRun(dir, name); run != nil || err != nil {
+		return run, err
+	}
 	var names []string
 	for _, c := range candidates {
 		names = append(names, string(c))

@@ -76,7 +76,7 @@ func (w *walk) done() *LineageDoc {
 
 // notARun keeps what is of use when the name turns out to be nothing else either.
 func notARun(name string, e *Error) error {
-	if strings.HasPrefix(e.Hint, "did you mean ") || strings.HasPrefix(e.Hint, "name one of") {
+	if strings.HasPrefix(e.Hint, "did you mean ") || strings.HasPrefix(e.Hint, "name one of") || strings.HasPrefix(e.Hint, "plumb pin ") {
 		return e
 	}
 	return nil

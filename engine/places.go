@@ -44,7 +44,8 @@ func (s *session) imagePlaces(ctx context.Context, st *store.Store, write bool) 
 			return &plan.InputError{Path: path, Range: im.LocatorRange, Err: err}
 		}
 		kept = append(kept, a)
-		s.places = append(s.places, store.Place{Path: path, Role: store.PlaceImage, Artifact: a, Source: im.Name})
+		only := !write && st.Check(a) != nil // its digest is recorded, and its bytes are not taken in
+		s.places = append(s.places, store.Place{Path: path, Role: store.PlaceImage, Artifact: a, Source: im.Name, Dropped: only})
 	}
 	s.leases = append(s.leases, st.LeaseBlobs(kept...))
 	if b.Empty() {
@@ -58,7 +59,7 @@ func (s *session) imagePlaces(ctx context.Context, st *store.Store, write bool) 
 
 // recordPlaces lists the places of the run, sorted and each once.
 func (r *run) recordPlaces(exported bool) []store.Place {
-	out := slices.Clone(r.s.places)
+	out := append([]store.Place{}, r.s.places...) // not nil: that there is none is known
 	seen := map[string]int{}
 	for i := range r.s.pipeline.Stages {
 		if !r.s.selected[i] {

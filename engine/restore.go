@@ -14,16 +14,18 @@ import (
 	"golang.org/x/sys/unix"
 
 	"plumb/engine/event"
+	"plumb/engine/plan"
 	"plumb/store"
 	"plumb/store/tree"
 )
 
 // Restoring brings a run's project back: what its pipeline was read from, what its stages
 // read, what images are made of, and what it exported, each as it was. The run made again
-// there finds all of its results.
+// there finds its results; stages of which none is kept any more are named.
 //
 // It is all or nothing. Everything is looked for before anything is written; then it is
-// made in a directory beside the one that is asked for, which is renamed. Files are clones
+// made in a directory beside the one that is asked for, which is renamed; one that is there
+// and empty stays the one it is, and is filled by renaming. Files are clones
 // of what the store has where the file system can do that, else copies, never links: the
 // project is for working in.
 //
@@ -51,6 +53,7 @@ type RestoreDoc struct {
 	Bytes   int64       `json:"bytes"`
 	Removed []string    `json:"removed,omitempty"` // in place: what was no part of the run
 	Lacking []Restored  `json:"lacking,omitempty"` // only the digest was recorded
+	Reruns  []Rerun     `json:"reruns,omitempty"`  // stages that are not cached there
 	Notes   []string    `json:"notes,omitempty"`
 	Command []string    `json:"command"` // that makes the run again, there
 }
@@ -78,6 +81,11 @@ func (e *Engine) Restore(ctx context.Context, req RestoreRequest, emit func(even
 	if err := r.list(); err != nil {
 		return nil, err
 	}
+	if req.InPlace {
+		if err := r.superfluous(); err != nil {
+			return nil, fmt.Errorf("restoring run %s: %w", r.run.ID, err)
+		}
+	}
 	var all []store.Artifact
 	for i := range r.doc.Files {
 		all = append(all, r.doc.Files[i].Artifact)
@@ -86,12 +94,18 @@ func (e *Engine) Restore(ctx context.Context, req RestoreRequest, emit func(even
 	if err := r.complete(); err != nil {
 		return nil, err
 	}
+	if err := r.results(); err != nil {
+		return nil, err
+	}
 	for _, note := range r.doc.Notes {
 		r.tell(event.Event{Type: event.Warning, Message: note})
 	}
 	write := r.beside
-	if req.InPlace {
+	switch {
+	case req.InPlace:
 		write = r.inPlace
+	case r.there:
+		write = r.into
 	}
 	if err := write(); err != nil {
 		return nil, fmt.Errorf("restoring run %s: %w", r.run.ID, err)
@@ -109,6 +123,8 @@ type restoring struct {
 	doc  *RestoreDoc
 	args []byte // content of the file of params, nil for none
 	done int64  // bytes written
+
+	there bool // an empty directory to restore into
 }
 
 // target refuses a directory that is in use.
@@ -116,15 +132,25 @@ func (r *restoring) target() error {
 	if r.req.InPlace {
 		return r.cleanTree()
 	}
+	const hint = "name a directory that is not there yet"
 	entries, err := os.ReadDir(r.req.To)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
-		return invalid("name a directory that is not there yet", "%q cannot be restored into: %v", r.req.To, err)
-	case len(entries) > 0:
-		return invalid("name a directory that is not there yet", "%q is not empty: %s is in it", r.req.To, entries[0].Name())
+	if errors.Is(err, fs.ErrNotExist) {
+		return danglingAt(r.req.To)
 	}
+	if err != nil {
+		return invalid(hint, "%q cannot be restored into: %v", r.req.To, err)
+	}
+	for _, e := range entries {
+		switch {
+		case e.Name() == "lost+found" && e.IsDir(): // every new ext4 has it
+		case abandoned(filepath.Join(r.req.To, e.Name())):
+		case strings.HasPrefix(e.Name(), restoreTemp):
+			return invalid("wait for its end, or "+hint, "another restore into %q is under way", r.req.To)
+		default:
+			return invalid(hint, "%q is not empty: %s is in it", r.req.To, e.Name())
+		}
+	}
+	r.there = true
 	return nil
 }
 
@@ -143,8 +169,11 @@ func (r *restoring) find() error {
 	switch {
 	case r.run.Status == statusRunning:
 		return invalid("wait for its end", "run %s is under way", r.run.ID)
-	case len(r.run.Files) == 0 || len(r.run.Places) == 0 && !r.readsNothing():
+	case len(r.run.Files) == 0 || r.run.Places == nil && !r.readsNothing():
 		return invalid("restore a newer run", "run %s does not say what it was made of: it was recorded by a plumb that could not restore (%s)", r.run.ID, r.run.Version)
+	}
+	if other := r.run.Project; r.req.InPlace && other != r.req.Dir && there(other) {
+		return invalid("restore into a new directory: plumb restore RUN DIR", "run %s is of the project %q, and --in-place would put it into another", r.run.ID, other)
 	}
 	r.doc = &RestoreDoc{Schema: Schema, Run: r.run.ID, Status: r.run.Status, Started: r.run.Started, To: r.req.To, Files: []Restored{}}
 	if r.req.InPlace {
@@ -153,12 +182,26 @@ func (r *restoring) find() error {
 	return nil
 }
 
-// readsNothing reports whether no stage of the run read anything of the project.
+// readsNothing reports whether no stage of the run read anything of the project, as far as
+// records tell: a run of before that was recorded.
 func (r *restoring) readsNothing() bool {
 	for i := range r.run.Stages {
-		rec, err := r.e.store.Record(r.run.Stages[i].Key)
-		if err == nil && rec != nil && len(namesOf(rec.Action).Inputs) > 0 {
+		action, text, err := actionOf(r.e.store, r.run.Stages[i].Key)
+		if err != nil {
 			return false
+		}
+		fields, err := plan.Decode(action)
+		if err != nil {
+			continue
+		}
+		note, err := plan.DecodeNote(text)
+		if err != nil {
+			return false
+		}
+		for _, f := range fields {
+			if f.Kind == plan.FieldInput && !note.Whence(f.Name).Produced() {
+				return false
+			}
 		}
 	}
 	return true
@@ -212,7 +255,7 @@ func (r *restoring) complete() error {
 			continue
 		}
 		if err := r.e.store.Check(f.Artifact); err != nil {
-			lost = append(lost, fmt.Sprintf("%s (%s): %v", f.Path, f.Role, err))
+			lost = append(lost, fmt.Sprintf("%s (%s): %s", f.Path, f.Role, r.absent(f.Digest, err)))
 			continue
 		}
 		have++
@@ -244,7 +287,7 @@ func (r *restoring) beside() (err error) {
 	if err := r.write(made); err != nil {
 		return err
 	}
-	return os.Rename(made, r.req.To) // in place of an empty directory, or of nothing
+	return os.Rename(made, r.req.To)
 }
 
 const restoreTemp = ".plumb-restore-"
@@ -272,6 +315,15 @@ func beginRestore(parent string) (tmp string, done func() error, err error) {
 		return "", nil, errors.Join(err, os.RemoveAll(tmp))
 	}
 	return tmp, func() error { return errors.Join(os.RemoveAll(tmp), lock.Close()) }, nil
+}
+
+// abandoned reports whether a path is what a killed restore left.
+func abandoned(path string) bool {
+	if !strings.HasPrefix(filepath.Base(path), restoreTemp) {
+		return false
+	}
+	lock, err := lockDir(path)
+	return err == nil && lock.Close() == nil
 }
 
 // lockDir locks a directory, without waiting.

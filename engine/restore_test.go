@@ -306,6 +306,20 @@ func TestRestoreRefuses(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(full, "mine"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	busy := t.TempDir()
+	_, done, err := beginRestore(busy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := done(); err != nil {
+			t.Error(err)
+		}
+	})
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink("nowhere", link); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		name string
 		do   func(*RestoreRequest)
@@ -313,6 +327,9 @@ func TestRestoreRefuses(t *testing.T) {
 		says string
 	}{
 		{"a directory with something in it", func(q *RestoreRequest) { q.To = full }, Invalid, "is not empty: mine is in it"},
+		{"a directory that another restore fills", func(q *RestoreRequest) { q.To = busy }, Invalid, "is under way"},
+		{"a link to nowhere", func(q *RestoreRequest) { q.To = link }, Invalid, `is a link to "nowhere", and that is not there`},
+		{"below a link to nowhere", func(q *RestoreRequest) { q.To = filepath.Join(link, "x", "y") }, Invalid, `is a link to "nowhere", and that is not there`},
 		{"a file", func(q *RestoreRequest) { q.To = filepath.Join(full, "mine") }, Invalid, "cannot be restored into"},
 		{"no run", func(q *RestoreRequest) { q.Run = "19990101" }, Invalid, `there is no run "19990101"`},
 		{"in place without git", func(q *RestoreRequest) { q.InPlace = true }, Invalid, "there is no work tree of git"},
@@ -583,5 +600,69 @@ export "out.bin" { from = stage.a.out }
 	}
 	if len(told) != 1 || !strings.Contains(told[0], "out.bin was exported, and its bytes are not kept") || len(doc.Lacking) != 1 {
 		t.Errorf("told %q, lacking %+v", told, doc.Lacking)
+	}
+}
+
+// A run whose stages read nothing but what other stages made is restored like any other,
+// also one of before a run said that it read nothing.
+func TestRestoreOfARunThatReadsNothing(t *testing.T) {
+	r := newRig(t, `
+stage "a" {
+  command = ["write", "a.txt", "x"]
+  outputs = { o = "a.txt" }
+}
+stage "b" {
+  inputs  = [stage.a.o]
+  command = ["copy", "a.txt", "b.txt"]
+  outputs = { o = "b.txt" }
+}
+`)
+	if _, _, err := r.ran(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	last, err := r.store.LastRun(r.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run, err := r.store.Run(last.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, places := range [][]store.Place{run.Places, nil} {
+		run.Places = places
+		if err := r.store.PutRun(run); err != nil {
+			t.Fatal(err)
+		}
+		doc, _, err := r.restore(func(*RestoreRequest) {})
+		if err != nil {
+			t.Fatalf("places %v: %v", places, err)
+		}
+		if got := contents(t, doc.To)["plumb.hcl"]; !strings.Contains(got, "stage.a.o") {
+			t.Errorf("plumb.hcl holds %q", got)
+		}
+	}
+}
+
+// A run of before places were recorded, which read something, cannot be restored.
+func TestRestoreOfARunWithoutPlaces(t *testing.T) {
+	r := newMonth(t)
+	if _, _, err := r.ran(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	last, err := r.store.LastRun(r.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run, err := r.store.Run(last.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run.Places = nil
+	if err := r.store.PutRun(run); err != nil {
+		t.Fatal(err)
+	}
+	var e *Error
+	if _, _, err := r.restore(func(*RestoreRequest) {}); !errors.As(err, &e) || e.Kind != Invalid || !strings.Contains(e.Message, "does not say what it was made of") {
+		t.Errorf("the error is %v", err)
 	}
 }

@@ -46,6 +46,10 @@ func (r *restoring) noteLacking(p *store.Place) {
 		r.note("%s was exported, and its bytes are not kept (retain = \"none\"); the run makes it again", p.Path)
 		return
 	}
+	if p.Role == store.PlaceImage {
+		r.note("%s, which image %s is made of, was not kept by a run that only looked (--expect-cached); its digest is %s; put it there yourself", p.Path, p.Source, p.Digest)
+		return
+	}
 	r.note("%s is not kept (keep = false): only its digest was recorded, %s; put it there yourself", p.Path, p.Digest)
 }
 

@@ -1,8 +1,10 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -37,20 +39,6 @@ func (r *restoring) cleanTree() error {
 // inPlace replaces what of the project the run knew.
 func (r *restoring) inPlace() (err error) {
 	dir := r.req.Dir
-	for i := range r.doc.Files {
-		if r.doc.Files[i].Path == "." {
-			return invalid("restore into a new directory", "the run read the whole project, which cannot be replaced in place")
-		}
-	}
-	files, diags := hcl.ReadFiles(dir)
-	if diags.HasErrors() && len(files) == 0 {
-		files = nil // a project without a pipeline has none to remove
-	}
-	for _, f := range append(files, hcl.File{Name: hcl.LockFile}) {
-		if !slices.ContainsFunc(r.doc.Files, func(x Restored) bool { return x.Path == f.Name }) && there(filepath.Join(dir, f.Name)) {
-			r.doc.Removed = append(r.doc.Removed, f.Name)
-		}
-	}
 	if err := r.ignored(); err != nil {
 		return err
 	}
@@ -71,6 +59,37 @@ func (r *restoring) inPlace() (err error) {
 	}
 	for _, name := range r.doc.Removed {
 		if err := x.away(name); err != nil {
+			return errors.Join(err, x.undo())
+		}
+	}
+	return nil
+}
+
+// into fills a directory that is there, and empty. It may be where a shell stands, where a
+// file system is mounted, or have a mode that somebody chose, so it is not replaced. All is
+// made in it first, below a name that a later restore takes for nothing; then it changes
+// places, the pipeline last: what is left of a restore that is killed in that moment is no
+// project.
+func (r *restoring) into() (err error) {
+	tmp, done, err := beginRestore(r.req.To)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, done()) }()
+	made := filepath.Join(tmp, "new")
+	if err := r.write(made); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(made)
+	if err != nil {
+		return err
+	}
+	slices.SortStableFunc(entries, func(a, b fs.DirEntry) int {
+		return cmp.Compare(strings.Count(a.Name(), hcl.MainFile), strings.Count(b.Name(), hcl.MainFile))
+	})
+	x := &exchange{dir: r.req.To, made: made, old: filepath.Join(tmp, "old")}
+	for _, e := range entries {
+		if err := x.add(e.Name()); err != nil {
 			return errors.Join(err, x.undo())
 		}
 	}
@@ -135,7 +154,15 @@ func (x *exchange) put(path string) error {
 	if err := x.away(path); err != nil {
 		return err
 	}
+	return x.add(path)
+}
+
+// add moves a path to where nothing is.
+func (x *exchange) add(path string) error {
 	to := filepath.Join(x.dir, filepath.FromSlash(path))
+	if there(to) {
+		return fmt.Errorf("%q: %w", to, fs.ErrExist)
+	}
 	if err := os.MkdirAll(filepath.Dir(to), 0o777); err != nil {
 		return err
 	}
@@ -173,4 +200,18 @@ func (x *exchange) undo() error {
 		errs = append(errs, os.Rename(filepath.Join(x.old, filepath.FromSlash(path)), filepath.Join(x.dir, filepath.FromSlash(path))))
 	}
 	return errors.Join(errs...)
+}
+
+// danglingAt refuses a path that cannot be made, as it leads through a link to nowhere.
+func danglingAt(path string) error {
+	for at := path; ; at = filepath.Dir(at) {
+		if !there(at) && at != filepath.Dir(at) {
+			continue
+		}
+		to, err := os.Readlink(at)
+		if _, serr := os.Stat(at); err == nil && errors.Is(serr, fs.ErrNotExist) {
+			return invalid("name a directory, or what the link should lead to", "%q cannot be restored into: %q is a link to %q, and that is not there", path, at, to)
+		}
+		return nil
+	}
 }

@@ -57,3 +57,6 @@ func Glob(dir, pattern string) (_ []string, err error) {
 	defer func() { err = errors.Join(err, root.Close()) }()
 	return funcs.Glob(root.FS(), pattern)
 }
+
+// Match reports whether Glob would list a file of that name for a pattern.
+func Match(pattern, name string) bool { return funcs.Match(pattern, name) }

@@ -357,7 +357,7 @@ func (b *Batch) storeRun(r *Run) (_ *storedRun, err error) {
 			return nil, err
 		}
 	}
-	if len(r.Places) > 0 {
+	if r.Places != nil { // that it read nothing is recorded, too
 		if sr.Places, err = b.addFrame(encodePlaces(r.Places)); err != nil {
 			return nil, err
 		}

@@ -63,7 +63,7 @@ const (
 	FoundLostInput      FindingKind = "lost_input"
 	FoundLostLog        FindingKind = "lost_log"
 	FoundLostTable      FindingKind = "lost_table"
-	FoundLostFile       FindingKind = "lost_file"   // of those that said what a run was to do
+	FoundLostFile       FindingKind = "lost_file"   // of those that said what a run was to do, or that it read or wrote
 	FoundChangedRun     FindingKind = "changed_run" // after it was recorded
 	FoundRemovedRun     FindingKind = "removed_run" // and not by gc
 	FoundAddedRun       FindingKind = "added_run"   // and not by a run
@@ -118,6 +118,8 @@ type fsck struct {
 	runs  []seenRun
 	small map[Digest]int64 // sound ones in Badger, with their sizes
 	trees map[Digest]error // looked over
+	lost  map[Digest]*lostPlace
+	lists map[Digest][]Digest // what is lost of the places that a list names
 	edits []edit
 	done  atomic.Int64
 	total int64
@@ -130,7 +132,7 @@ func (s *Store) Fsck(ctx context.Context, o FsckOptions) (*FsckReport, error) {
 	if o.Repair && !s.isWritable() {
 		return nil, fmt.Errorf("repairing the store: %w", ErrReadOnly)
 	}
-	f := &fsck{s: s, o: o, files: map[blobID]int64{}, bad: map[blobID]string{}, small: map[Digest]int64{}, trees: map[Digest]error{}}
+	f := &fsck{s: s, o: o, files: map[blobID]int64{}, bad: map[blobID]string{}, small: map[Digest]int64{}, trees: map[Digest]error{}, lost: map[Digest]*lostPlace{}, lists: map[Digest][]Digest{}}
 	f.report.Repair, f.report.Findings = o.Repair, []Finding{}
 	if _, err := os.Lstat(s.dir); errors.Is(err, os.ErrNotExist) {
 		f.report.OK = true

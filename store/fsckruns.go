@@ -91,11 +91,11 @@ func (f *fsck) runFiles(txn *badger.Txn, run *Run, list Digest) (changed bool, e
 	return changed, nil
 }
 
-// runPlaces reads what a run read of the project into it. Whether that is there the
-// records of its stages say, which name it too.
+// runPlaces reads what a run read and wrote of the project into it, and looks whether
+// that is there.
 func (f *fsck) runPlaces(txn *badger.Txn, run *Run, list Digest) (changed bool, err error) {
 	if run.Places, err = f.s.places(txn, list); err == nil {
-		return false, nil
+		return false, f.placesOf(txn, run, list)
 	}
 	return true, f.found(Finding{
 		Kind: FoundLostFile, Object: "run " + string(run.ID), Detail: err.Error(),

@@ -74,7 +74,7 @@ func (f *fsck) values(ctx context.Context) error {
 		}{
 			{inRecords, f.record}, {inFailures, f.failure}, {inTombstones, f.tombstone}, {inRuns, f.run},
 			{inUses, f.use}, {inHistories, f.history}, {inProjects, f.indexed}, {inActive, f.indexed},
-			{inBegun, f.begunEffect}, {inDone, f.doneEffect}, {inBygones, f.bygone}, {inSummaries, f.summary},
+			{inBegun, f.begunEffect}, {inDone, f.doneEffect}, {inBygones, f.bygone}, {inSummaries, f.summary}, {inAbsences, f.absence},
 		} {
 			if err := eachItem(txn, space.of, func(item *badger.Item) error {
 				if err := ctx.Err(); err != nil {
@@ -84,6 +84,9 @@ func (f *fsck) values(ctx context.Context) error {
 			}); err != nil {
 				return err
 			}
+		}
+		if err := f.lostPlaces(); err != nil {
+			return err
 		}
 		if err := f.annotations(txn); err != nil {
 			return err

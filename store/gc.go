@@ -74,12 +74,14 @@ type gcRun struct {
 	pinned map[Key]bool    // by pinned ones
 	named  map[Digest]bool // tables of which that is noted
 	drops  []dropping
-	kept   []kept // by age and runs, for the limits
+	kept   []kept          // by age and runs, for the limits
+	pins   map[RunID]bool  // the pinned runs
+	unkept map[Digest]bool // what kept runs name, where a limit of size goes before that
 	marked map[Digest]bool
-	lists  map[Digest]bool // tables of stages and lists of files that were gone through
-	gone   map[string]bool // Badger keys that are dropped, or would be
-	smalls int             // blobs that were dropped from Badger
-	mu     sync.Mutex      // of the report, while files are deleted
+	lists  map[seenList]bool // tables of stages and lists of files that were gone through
+	gone   map[string]bool   // Badger keys that are dropped, or would be
+	smalls int               // blobs that were dropped from Badger
+	mu     sync.Mutex        // of the report, while files are deleted
 }
 
 // dropping is a key to delete if it still has that version.
@@ -96,7 +98,7 @@ func (s *Store) GC(ctx context.Context, p Policy) (GCReport, error) {
 	s.gcTurn.Lock()
 	defer s.gcTurn.Unlock()
 	g := &gcRun{s: s, p: p, now: s.now(), report: GCReport{DryRun: p.DryRun, Dropped: []Dropped{}}}
-	g.keys, g.pinned, g.named, g.marked, g.gone = map[Key]bool{}, map[Key]bool{}, map[Digest]bool{}, map[Digest]bool{}, map[string]bool{}
+	g.keys, g.pinned, g.named, g.unkept, g.marked, g.gone = map[Key]bool{}, map[Key]bool{}, map[Digest]bool{}, map[Digest]bool{}, map[Digest]bool{}, map[string]bool{}
 	g.rule = fmt.Sprintf("age: not needed by the newest %d runs of a project, not used for %s", p.KeepRuns, ageText(p.KeepAge))
 	if s.absent() {
 		return g.report, nil
@@ -115,7 +117,7 @@ func (s *Store) GC(ctx context.Context, p Policy) (GCReport, error) {
 	s.guard.expire(g.now)
 	s.guard.begin()
 	defer s.guard.end()
-	for _, phase := range []func(context.Context) error{g.decide, g.dropKeys, g.dropDirectories, g.mark, g.sweepSmall, g.sweepFiles, g.sweepOthers} {
+	for _, phase := range []func(context.Context) error{g.decide, g.dropKeys, g.dropDirectories, g.mark, g.noteAbsences, g.sweepSmall, g.sweepFiles, g.sweepOthers} {
 		if err := phase(ctx); err != nil {
 			return g.report, fmt.Errorf("collecting garbage: %w", err)
 		}
@@ -154,6 +156,7 @@ func (g *gcRun) decideRuns(_ context.Context, txn *badger.Txn) error {
 	if err != nil {
 		return err
 	}
+	g.pins = pinned
 	return g.s.eachRun(txn, RunFilter{}, func(id RunID) (bool, error) {
 		sr, err := g.s.storedRun(txn, id)
 		if err != nil && !errors.Is(err, errFrame) {

@@ -25,6 +25,7 @@ import (
 //	s RUN            what runs are picked by
 //	o, i, y LINK     record, by what it made, what it read and by its image (no value)
 //	D DIGEST         directory that a record names (no value)
+//	x DIGEST         content that runs name, and that is not there: since when, and why
 //	M NAME           what has been done to the store (no value)
 //
 // PROJECT and STAGE are the first 16 bytes of a SHA-256, so that keys have one
@@ -53,11 +54,13 @@ const (
 	inRead        = 'i'
 	inOnImage     = 'y'
 	inDirectories = 'D'
+	inAbsences    = 'x'
 	inMarks       = 'M'
 )
 
 func keyOf(space byte, k Key) []byte     { return append([]byte{space}, k[:]...) }
 func blobKey(d Digest) []byte            { return append([]byte{inBlobs}, d[:]...) }
+func absenceKey(d Digest) []byte         { return append([]byte{inAbsences}, d[:]...) }
 func runKey(space byte, id RunID) []byte { return append([]byte{space}, id...) }
 
 func projectKey(project string, id RunID) []byte {

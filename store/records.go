@@ -144,7 +144,7 @@ type Run struct {
 	Previous   Digest        `json:"previous,omitzero"` // of the record before it in the chain
 	Stages     []StageResult `json:"-"`
 	Files      []RunFile     `json:"-"`
-	Places     []Place       `json:"-"` // none while it runs
+	Places     []Place       `json:"-"` // nil while it runs, and in records of before there were any
 }
 
 // RunFile is a file that said what a run was to do, as it was read. Its content is a

@@ -280,6 +280,19 @@ func (s *Store) fitting(txn *badger.Txn, project, ref string) ([]RunID, error) {
 	return fits, err
 }
 
+// RunsBeginning lists the runs of any project whose ids begin with ref, newest first.
+func (s *Store) RunsBeginning(ref string) ([]RunID, error) {
+	var ids []RunID
+	err := s.view(func(txn *badger.Txn) error {
+		return eachKey(txn, runKey(inRuns, RunID(ref)), func(key []byte) { ids = append(ids, RunID(key[1:])) })
+	})
+	if err != nil {
+		return nil, fmt.Errorf("looking for run %q: %w", ref, err)
+	}
+	slices.Reverse(ids)
+	return ids, nil
+}
+
 // eachKey calls fn for the keys that begin with prefix, in their order.
 func eachKey(txn *badger.Txn, prefix []byte, fn func(key []byte)) error {
 	o := badger.DefaultIteratorOptions

@@ -26,7 +26,7 @@ import (
 // spaces are the kinds of key that there are.
 var spaces = []byte{
 	inRecords, inFailures, inTombstones, inUses, inBlobs, inRuns, inProjects, inActive, inHistories, inBegun, inDone, inBygones,
-	inLinks, inHead, inAnnotations, inTags, inSummaries, inMade, inRead, inOnImage, inDirectories, inMarks,
+	inLinks, inHead, inAnnotations, inTags, inSummaries, inMade, inRead, inOnImage, inDirectories, inAbsences, inMarks,
 }
 
 // RebuildRecords makes a store that cannot be opened for damage one that can: it salvages

@@ -120,39 +120,39 @@ func (g *gcRun) runRefs(txn *badger.Txn, _, payload []byte) ([]Artifact, error) 
 	}
 	var refs []Artifact
 	run := Run{}
-	if !sr.Table.IsZero() && g.first(sr.Table) {
+	if !sr.Table.IsZero() && g.first(sr.Table, true) {
 		refs = append(refs, Artifact{Kind: KindFile, Digest: sr.Table})
 		if run.Stages, err = g.s.table(txn, sr.Table); err != nil {
 			g.s.log.Warn("gc: a run's table of stages is damaged", "run", string(sr.ID), "error", err)
 		}
 	}
-	if !sr.Files.IsZero() && g.first(sr.Files) {
+	if !sr.Files.IsZero() && g.first(sr.Files, true) {
 		refs = append(refs, Artifact{Kind: KindFile, Digest: sr.Files})
 		if run.Files, err = g.s.files(txn, sr.Files); err != nil {
 			g.s.log.Warn("gc: the list of a run's files is damaged", "run", string(sr.ID), "error", err)
 		}
 	}
-	if !sr.Places.IsZero() && g.first(sr.Places) {
+	if !sr.Places.IsZero() {
 		refs = append(refs, Artifact{Kind: KindFile, Digest: sr.Places})
-		if run.Places, err = g.s.places(txn, sr.Places); err != nil {
-			g.s.log.Warn("gc: the list of what a run read is damaged", "run", string(sr.ID), "error", err)
-		}
-		if g.p.KeepSize > 0 { // a limit of size goes before that every run can be restored
-			run.Places = nil
-		}
+		run.Places = g.placesOf(txn, sr)
 	}
 	return append(refs, run.refs()...), nil
 }
 
-// first reports whether a list was not gone through yet. That it is marked does not say
-// that: somebody may hold it.
-func (g *gcRun) first(list Digest) bool {
+// first reports whether a list was not gone through yet, for what it keeps or for what it
+// only names. That it is marked does not say that: somebody may hold it.
+func (g *gcRun) first(list Digest, keeps bool) bool {
 	if g.lists == nil {
-		g.lists = map[Digest]bool{}
+		g.lists = map[seenList]bool{}
 	}
-	seen := g.lists[list]
-	g.lists[list] = true
+	seen := g.lists[seenList{list, keeps}]
+	g.lists[seenList{list, keeps}] = true
 	return !seen
+}
+
+type seenList struct {
+	list  Digest
+	keeps bool
 }
 
 // catchUp marks what was committed since; the caller holds off further commits.

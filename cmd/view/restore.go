@@ -18,6 +18,16 @@ func Restored(w io.Writer, s Style, doc *engine.RestoreDoc, in string) {
 	if doc.Status != "succeeded" {
 		fmt.Fprintf(w, "that run had %s\n", s.paint(statusColor[doc.Status], doc.Status))
 	}
+	const most = 10
+	if n := len(doc.Reruns); n > 0 {
+		fmt.Fprintf(w, "%s will run again:\n", plural(n, "stage"))
+		for _, r := range doc.Reruns[:min(n, most)] {
+			fmt.Fprintf(w, "  %s: %s\n", r.Stage, r.Reason)
+		}
+		if n > most {
+			fmt.Fprintf(w, "  and %d more\n", n-most)
+		}
+	}
 	command := make([]string, len(doc.Command))
 	for i, word := range doc.Command {
 		command[i] = shellWord(word)
