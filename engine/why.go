@@ -12,8 +12,8 @@ import (
 )
 
 // Why says precisely what differs. Without runs it compares what the stage would
-// do now with the nearest thing it did before; a stage that is up to date is
-// compared with what it did before that. With runs it compares what is recorded.
+// do now with what it did in the last run; of a stage that is up to date it says who made
+// its result, and what differed from the run before (whymade.go). With runs it compares what is recorded.
 func (e *Engine) Why(ctx context.Context, req WhyRequest) (*WhyDoc, error) {
 	x := &explainer{e: e, ctx: ctx, dir: req.Project.Dir, at: req.Place, noData: req.NoData}
 	answer := x.now
@@ -88,6 +88,8 @@ func (x *explainer) action(k store.Key) (*recorded, error) {
 	}
 	if rec, err := x.e.store.Remembered(k); err == nil && rec != nil {
 		r.run = rec.Run
+	} else if f, err := x.e.store.Failure(k); err == nil && f != nil {
+		r.run = f.Run
 	}
 	return r, nil
 }
@@ -208,9 +210,6 @@ func (x *explainer) now(req WhyRequest) (*WhyDoc, error) {
 		x.waiting(doc, s, i)
 	}
 	x.fill(doc, d.Reasons)
-	if d.Record != nil {
-		doc.NewRun = d.Record.Run
-	}
 	return doc, x.before(doc, req.Stage, d, s.planner.Note(i))
 }
 
@@ -229,6 +228,9 @@ func (x *explainer) againstRun(doc *WhyDoc, req WhyRequest, d plan.Decision, not
 		return nil, err
 	}
 	doc.OldKey, doc.OldRun = a.key, a.run
+	if d.Verdict == plan.Hit {
+		doc.NewRun, doc.MadeBy = d.Record.Run, d.Record.Run
+	}
 	if d.Action == nil { // pending: what is known of it is in the reasons
 		x.fill(doc, d.Reasons)
 		return doc, nil
@@ -241,8 +243,8 @@ func (x *explainer) againstRun(doc *WhyDoc, req WhyRequest, d plan.Decision, not
 	return doc, nil
 }
 
-// before names what the stage is compared with, and for a hit what changed when
-// its result was made.
+// before names what a stage that will run is compared with, and for a hit who made its
+// result and what changed then.
 func (x *explainer) before(doc *WhyDoc, stage string, d plan.Decision, note plan.Note) error {
 	if d.Action == nil {
 		return nil
@@ -251,28 +253,19 @@ func (x *explainer) before(doc *WhyDoc, stage string, d plan.Decision, note plan
 	if err != nil {
 		return fmt.Errorf("reading the action of stage %q: %w", stage, err)
 	}
-	recs := &records{store: x.e.store, project: x.dir}
-	earlier, err := recs.Earlier(stage)
-	if err != nil {
-		return fmt.Errorf("looking up earlier runs of stage %q: %w", stage, err)
+	if d.Verdict == plan.Hit {
+		return x.made(doc, d.Record.Run, &recorded{key: d.Key, fields: fields, note: note})
 	}
-	near, reasons := plan.Nearest(earlier, fields, note)
-	if near == nil {
+	near, reasons, err := plan.Compared(&records{store: x.e.store, project: x.dir}, stage, fields, note)
+	if near == nil || err != nil || !slices.Equal(reasons, d.Reasons) { // the reason is another one
+		return err
+	}
+	if doc.OldKey, doc.OldRun = near.Key, near.Run; doc.OldRun != "" {
 		return nil
 	}
 	old, err := x.action(near.Key)
-	if err != nil {
-		return err
+	if old != nil {
+		doc.OldRun = old.run
 	}
-	if old == nil {
-		return nil
-	}
-	doc.OldKey, doc.OldRun = old.key, old.run
-	if d.Verdict == plan.Hit {
-		doc.Changes = doc.Changes[:0]
-		for _, r := range reasons {
-			doc.Changes = append(doc.Changes, x.change(r))
-		}
-	}
-	return nil
+	return err
 }
