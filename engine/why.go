@@ -24,8 +24,8 @@ func (e *Engine) Why(ctx context.Context, req WhyRequest) (*WhyDoc, error) {
 	return doc, shown(req.Project.Dir, err)
 }
 
-// explainer lays reasons open. now holds the stage's inputs as they are in the
-// project, which are not in the store before a run.
+// explainer lays reasons open. inputs, image and unpinned are the stage's as they are in
+// the project, which are not in the store before a run.
 type explainer struct {
 	e      *Engine
 	ctx    context.Context
@@ -33,7 +33,21 @@ type explainer struct {
 	at     Place // whose images are looked into
 	noData bool  // tables are not opened
 	inputs []plan.Resolved
+	image  *pinned // nil while it is not
 	scan   *tree.Scanner
+
+	unpinned []string // what of the image's block is another since it was pinned, line by line
+}
+
+// about turns to a stage as it is in the project.
+func (x *explainer) about(s *session, stage int) {
+	x.inputs, x.scan, x.image, x.unpinned = s.planner.Inputs(stage), s.scanner, nil, nil
+	name := s.planner.Stage(stage).Image
+	if pin, ok := s.images[name]; ok {
+		x.image = &pin
+		return
+	}
+	x.unpinned = s.sincePinned(name)
 }
 
 // recorded is a stage's action in a run.
@@ -151,7 +165,7 @@ func (x *explainer) waiting(doc *WhyDoc, s *session, stage int) {
 			continue
 		}
 		name := s.planner.Stage(j).Name
-		x.inputs = s.planner.Inputs(j)
+		x.about(s, j)
 		for _, r := range d.Reasons {
 			if i := slices.IndexFunc(doc.Causes, func(o Difference) bool { return o.Reason == r }); i >= 0 {
 				doc.Causes[i].Stage, doc.Causes[i].Stages = "", append(doc.Causes[i].Stages, name)
@@ -160,7 +174,7 @@ func (x *explainer) waiting(doc *WhyDoc, s *session, stage int) {
 			doc.Causes = append(doc.Causes, Difference{Change: x.change(r), Stage: name, Stages: []string{name}})
 		}
 	}
-	x.inputs = s.planner.Inputs(stage)
+	x.about(s, stage)
 }
 
 func (x *explainer) compare(doc *WhyDoc, a, b *recorded) {
@@ -200,7 +214,7 @@ func (x *explainer) now(req WhyRequest) (*WhyDoc, error) {
 	if !ok {
 		return nil, invalid("name one instance, like "+firstInstance(s, req.Stage), "%q is a block of several stages", req.Stage)
 	}
-	x.inputs, x.scan = s.planner.Inputs(i), s.scanner
+	x.about(s, i)
 	d := s.planner.Decision(i)
 	doc := &WhyDoc{Schema: Schema, Stage: req.Stage, Decision: d.Verdict, Key: d.Key}
 	if req.RunA != "" {

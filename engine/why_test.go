@@ -1,12 +1,18 @@
 package engine
 
 import (
+	"context"
 	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"plumb/engine/runtime"
+	"plumb/hcl"
 	"plumb/store"
 )
 
@@ -219,4 +225,71 @@ func TestWhyOfAFailureOfLongAgo(t *testing.T) {
 	}
 	r.project(strings.Replace(src, `"fail", "3"`, `"print", "x"`, 1))
 	r.wantTold("mended", "run, against run 1: command [\"fail\",\"3\"] > [\"print\",\"x\"]\n  -fail\n  -3\n  +print\n  +x", r.whyOf("bad"))
+}
+
+// bringingRuntime has images when they were prepared.
+type bringingRuntime struct {
+	imagesRuntime
+	packed map[string]string // by manifest, as roots
+}
+
+func (f *bringingRuntime) Prepare(_ context.Context, source runtime.ImageSource) error {
+	if root, ok := f.packed[source.Manifest()]; ok {
+		f.roots[source.Manifest()] = root
+	}
+	return nil
+}
+
+// TestWhyLooksIntoAnImageThatIsNotHereYet changes an archive, and asks before the run.
+func TestWhyLooksIntoAnImageThatIsNotHereYet(t *testing.T) {
+	r := newRig(t, one)
+	dir := r.store.Dir()
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	rt := &bringingRuntime{imagesRuntime{r.rt, map[string]string{}}, map[string]string{}}
+	e := must(Open(Config{Dir: dir, NewRuntime: func(context.Context, Place) (runtime.Runtime, error) { return rt, nil }}))
+	r.Engine = e
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	image := func(seed string) store.Digest {
+		d := store.Sum([]byte(seed))
+		rt.packed[d.String()] = t.TempDir()
+		if err := writeBelow(rt.packed[d.String()], "etc/"+seed, []byte(seed)); err != nil {
+			t.Fatal(err)
+		}
+		index := string(must(os.ReadFile(filepath.Join(r.dir, "image/index.json"))))
+		i := strings.Index(index, "sha256:")
+		r.write("image/index.json", index[:i]+d.String()+index[i+len(d.String()):])
+		return d
+	}
+	r.write("d.csv", "a\n1\n")
+	first := image("one")
+	r.mustRun()
+	maps.Copy(rt.roots, rt.packed)
+	image("two")
+	r.wantTold("before the run", "run, against run 1: image\n  removed etc/one\n  added etc/two", r.whyOf("t"))
+	delete(rt.roots, first.String())
+	r.wantTold("the old one is gone", "run, against run 1: image\n  note image "+first.String()+" is not among those that are kept: their packages cannot be compared; plumb restore of a run that had it, and a run there, bring it back", r.whyOf("t"))
+}
+
+// TestWhyOfAnImageThatIsNotPinned names what of its block is another than the lock's.
+func TestWhyOfAnImageThatIsNotPinned(t *testing.T) {
+	const block = "image \"deb\" {\n debian {\n  suite = \"bookworm\"\n  packages = [\"curl\"]\n }\n platform = \"linux/amd64\"\n}\nstage \"t\" {\n image = image.deb\n command = [\"print\", \"x\"]\n}\n"
+	const next = "\n  note plumb lock pins it, or the next run that may look it up (image deb is not pinned yet)"
+	r := newRig(t, block)
+	r.wantTold("never pinned", "run: image deb  > "+next, r.whyOf("t"))
+	lock := &hcl.Lock{}
+	lock.SetImage(hcl.LockedImage{
+		Name: "deb", Platform: "linux/amd64", Manifest: store.Sum([]byte("deb")).String(),
+		Debian: &hcl.LockedDebian{Suite: "bookworm", Variant: hcl.DebianStandard, Packages: []string{"curl"}, Date: "2026-01-01T00:00:00Z", Recipe: "1", Layers: []string{"base"},
+			Pins: []hcl.LockedPackage{{Name: "curl", Version: "1", Architecture: "amd64", Suite: "bookworm", Path: "p/curl.deb", Size: 1, SHA256: store.Sum(nil).String(), Layer: "base"}},
+		},
+	})
+	r.write(hcl.LockFile, string(lock.Encode()))
+	r.project(strings.Replace(block, `"curl"]`, `"curl", "jq"]`, 1))
+	r.wantTold("a package more", "run: image deb  > \n  +debian.packages: jq"+next, r.whyOf("t"))
 }
