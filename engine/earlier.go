@@ -110,7 +110,8 @@ func (l *lately) more(r *records) error {
 	l.rows += len(stages)
 	t := lastTable{run: next.ID, keys: make(map[string]store.Key, len(stages))}
 	for i := range stages {
-		if s := &stages[i]; !s.Key.IsZero() && cameTo(s.Status) {
+		// One that was begun may have left its result before its agent was killed.
+		if s := &stages[i]; !s.Key.IsZero() && (cameTo(s.Status) || len(s.Attempts) > 0) {
 			t.keys[s.Name] = s.Key
 		}
 	}

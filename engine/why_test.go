@@ -147,6 +147,29 @@ func TestWhyAfterGC(t *testing.T) {
 	r.wantTold("a command", "run, against run 1: command [\"copy\",\"d.csv\",\"o.txt\",\";\",\"print\",\"1\"] > [\"copy\",\"d.csv\",\"o.txt\",\";\",\"print\",\"more\",\"1\"]\n  +more", r.whyOf("t"))
 }
 
+// TestWhyAfterAKilledAgent has a result that was recorded, and a run that was closed
+// without knowing of it; and one that did not come to the stage.
+func TestWhyAfterAKilledAgent(t *testing.T) {
+	r := newRig(t, one)
+	for _, text := range []string{"a\n1\n", "a\n2\n"} {
+		r.write("d.csv", text)
+		r.mustRun()
+	}
+	run := must(r.store.Run(must(r.store.LastRun(r.dir)).ID))
+	run.Status = statusCanceled
+	run.Stages[0].Status, run.Stages[0].Attempts = statusCanceled, []store.Attempt{{Class: store.ClassPreempted}}
+	if err := r.store.PutRun(run); err != nil {
+		t.Fatal(err)
+	}
+	param := func(q *WhyRequest) { q.Project.Params = map[string]string{"p": "2"} }
+	r.wantTold("begun", "run, against run 2: param p 1 > 2", r.whyOf("t", param))
+	run.ID, run.Stages[0].Key, run.Stages[0].Attempts = run.ID+"z", store.Key{}, nil
+	if err := r.store.PutRun(run); err != nil {
+		t.Fatal(err)
+	}
+	r.wantTold("not reached", "run, against run 2: param p 1 > 2", r.whyOf("t", param))
+}
+
 // TestWhyOfAStageThatOtherRunsLeftOut asks of one that the newest run was not about.
 func TestWhyOfAStageThatOtherRunsLeftOut(t *testing.T) {
 	r := newRig(t, one+"stage \"u\" {\n command = [\"write\", \"u\", \"x\"]\n outputs = { u = \"u\" }\n}\n")
@@ -179,6 +202,22 @@ func TestWhyOfWhatIsUpToDate(t *testing.T) {
 	r.wantTold("against the last run", "hit, made by run 5, against run 5", r.whyOf("t", func(q *WhyRequest) { q.RunA = "latest" }))
 	second := must(r.store.Runs(store.RunFilter{Project: r.dir}))[3].ID
 	r.wantTold("against another run", "hit, made by run 5, against run 2: input d.csv"+back, r.whyOf("t", func(q *WhyRequest) { q.RunA = string(second) }))
+}
+
+// TestWhyOfWhatIsUpToDateAfterGC has lost what the stage was in between.
+func TestWhyOfWhatIsUpToDateAfterGC(t *testing.T) {
+	r := newRig(t, one)
+	for _, text := range []string{"a\n1\n", "a\n2\n", "a\n3\n", "a\n2\n"} {
+		r.write("d.csv", text)
+		r.mustRun()
+	}
+	runs := must(r.store.Runs(store.RunFilter{Project: r.dir}))
+	lost := must(r.store.Run(runs[1].ID))
+	lost.Stages[0].Key = store.Key(store.Sum([]byte("lost")))
+	if err := r.store.PutRun(lost); err != nil {
+		t.Fatal(err)
+	}
+	r.wantTold("back", "hit, made by run 2, since run 4, against run 1: input d.csv\n  rows 1 > 1: +0 -0 ~1, columns +0 -0\n  row 1 a: 1 > 2", r.whyOf("t"))
 }
 
 // TestWhyOfWhatIsUpToDateBehindOthers names what was changed in the stage before.

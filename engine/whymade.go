@@ -20,8 +20,11 @@ import (
 //	made > since   nothing differed: it was made again, because it was asked for or lost
 //	no since       it will be what it is with the next run; this differs from the last one
 
-// maxTurnRuns bounds how far back the change is looked for.
-const maxTurnRuns = 500
+// How far back the change is looked for. A hundred tables of a thousand stages cost 20 ms.
+const (
+	maxTurnRuns   = 500
+	maxTurnTables = 100 // that differ
+)
 
 // turn is when a stage became what it is. before is nil when it never was anything else
 // that is kept; since is "" when the last run had it otherwise.
@@ -34,7 +37,8 @@ type turn struct {
 func (x *explainer) turned(stage string, key store.Key, from store.RunID) (t turn, err error) {
 	var table store.Digest
 	var tried store.Key
-	runs := 0
+	runs, tables := 0, 0
+	other := false // it was, in a run that was looked at
 	err = x.e.store.Summaries(store.RunFilter{Project: x.dir, Before: from}, func(sum *store.RunSummary) (bool, error) {
 		runs++
 		k := tried
@@ -44,14 +48,16 @@ func (x *explainer) turned(stage string, key store.Key, from store.RunID) (t tur
 			if k, status, err = x.e.store.StageState(sum.Table, stage); err != nil {
 				return false, err
 			}
+			tables++
 			if table = sum.Table; !cameTo(status) {
 				k = store.Key{}
 			}
 		}
 		switch {
-		case k == key:
+		case k == key && !other:
 			t.since = sum.ID
-		case !k.IsZero() && k != tried:
+		case k != key && !k.IsZero() && k != tried:
+			other = true
 			var err error
 			if t.before, err = x.action(k); err != nil {
 				return false, err
@@ -61,7 +67,7 @@ func (x *explainer) turned(stage string, key store.Key, from store.RunID) (t tur
 			}
 		}
 		tried = k
-		return t.before == nil && runs < maxTurnRuns, nil
+		return t.before == nil && runs < maxTurnRuns && tables < maxTurnTables, nil
 	})
 	return t, err
 }
