@@ -33,9 +33,9 @@ type explainer struct {
 	at     Place // whose images are looked into
 	noData bool  // tables are not opened
 	inputs []plan.Resolved
-	image  *pinned // nil while it is not
 	scan   *tree.Scanner
 
+	image    *pinned  // nil while it is not
 	unpinned []string // what of the image's block is another since it was pinned, line by line
 }
 
