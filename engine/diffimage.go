@@ -22,7 +22,8 @@ func (x *explainer) imageChange(c *Change) {
 	b, errB := store.ParseDigest(c.New)
 	if errA != nil || errB != nil {
 		if c.Old+c.New == "" { // not pinned; else it is its platform
-			c.Diff, c.Note = x.unpinned, "plumb lock pins it, or the next run that may look it up"
+			c.Diff = lineDiff([]byte(x.unpinned[0]), []byte(x.unpinned[1]))
+			c.Note = "plumb lock pins it, or the next run that may look it up"
 		}
 		return
 	}
@@ -87,16 +88,16 @@ func (x *explainer) bring(rt runtime.Runtime) error {
 }
 
 // sincePinned says in which attributes the block of an image is another than the one that
-// the lock has a pin of, line by line; nil when it has none.
-func (s *session) sincePinned(name string) []string {
+// the lock has a pin of: then and now, line by line.
+func (s *session) sincePinned(name string) (lines [2]string) {
 	i := slices.IndexFunc(s.pipeline.Images, func(im hcl.Image) bool { return im.Name == name })
 	if i < 0 {
-		return nil
+		return lines
 	}
 	now := s.pipeline.Images[i]
 	have := s.pins.lock.Image(name, s.pins.platformOf(&now))
 	if have == nil {
-		return nil
+		return lines
 	}
 	then := now
 	then.Ref, then.Archive, then.Debian = have.Ref, have.Archive, nil
@@ -114,7 +115,7 @@ func (s *session) sincePinned(name string) []string {
 		attributeLines(&old, attribute, c.Old)
 		attributeLines(&new, attribute, c.New)
 	}
-	return lineDiff([]byte(old.String()), []byte(new.String()))
+	return [2]string{old.String(), new.String()}
 }
 
 // attributeLines writes a value, a list with a line for each of its elements.

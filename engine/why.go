@@ -35,13 +35,13 @@ type explainer struct {
 	inputs []plan.Resolved
 	scan   *tree.Scanner
 
-	image    *pinned  // nil while it is not
-	unpinned []string // what of the image's block is another since it was pinned, line by line
+	image    *pinned   // nil while it is not
+	unpinned [2]string // of the image's block, what is another than what was pinned: then and now, line by line
 }
 
 // about turns to a stage as it is in the project.
 func (x *explainer) about(s *session, stage int) {
-	x.inputs, x.scan, x.image, x.unpinned = s.planner.Inputs(stage), s.scanner, nil, nil
+	x.inputs, x.scan, x.image, x.unpinned = s.planner.Inputs(stage), s.scanner, nil, [2]string{}
 	name := s.planner.Stage(stage).Image
 	if pin, ok := s.images[name]; ok {
 		x.image = &pin
@@ -217,6 +217,9 @@ func (x *explainer) now(req WhyRequest) (*WhyDoc, error) {
 	x.about(s, i)
 	d := s.planner.Decision(i)
 	doc := &WhyDoc{Schema: Schema, Stage: req.Stage, Decision: d.Verdict, Key: d.Key}
+	if d.Verdict == plan.Hit {
+		doc.NewRun, doc.MadeBy = d.Record.Run, d.Record.Run
+	}
 	if req.RunA != "" {
 		return x.againstRun(doc, req, d, s.planner.Note(i))
 	}
@@ -242,9 +245,6 @@ func (x *explainer) againstRun(doc *WhyDoc, req WhyRequest, d plan.Decision, not
 		return nil, err
 	}
 	doc.OldKey, doc.OldRun = a.key, a.run
-	if d.Verdict == plan.Hit {
-		doc.NewRun, doc.MadeBy = d.Record.Run, d.Record.Run
-	}
 	if d.Action == nil { // pending: what is known of it is in the reasons
 		x.fill(doc, d.Reasons)
 		return doc, nil

@@ -75,7 +75,6 @@ func (x *explainer) turned(stage string, key store.Key, from store.RunID) (t tur
 // made says of a stage that is up to date who made its result, and what changed when it
 // became what it is.
 func (x *explainer) made(doc *WhyDoc, by store.RunID, now *recorded) error {
-	doc.NewRun, doc.MadeBy = by, by
 	t, err := x.turned(doc.Stage, now.key, "")
 	if err == nil && t.before == nil { // so long ago that the run which made it is nearer
 		var then turn
