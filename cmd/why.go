@@ -18,7 +18,7 @@ type whyOptions struct {
 func newWhyCommand(env *Env) *cli.Command {
 	return &cli.Command{
 		Name: "why", Usage: "precisely which ingredient of a stage differs", ArgsUsage: "STAGE",
-		Description: "Compares what the stage would do now with the nearest thing it did before; with --run A with what it did in run A;\nwith --run A --run B what it did in both.",
+		Description: "Compares what the stage would do now with what it did in the last run; of what is up to date it says\nwhich run made it, and what differed then; with --run A with what it did in run A;\nwith --run A --run B what it did in both.",
 		Flags: append(projectFlags(),
 			&cli.StringSliceFlag{Name: "run", Usage: "compare with the run `ID`; twice: compare two runs"},
 			&cli.BoolFlag{Name: "no-data", Usage: "do not open tables"},

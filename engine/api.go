@@ -116,8 +116,7 @@ type PlannedStage struct {
 	Idempotent bool `json:"idempotent,omitempty"`
 }
 
-// WhyRequest asks what differs: now against the nearest earlier action, or one or
-// two recorded runs.
+// WhyRequest asks what differs: now against the last run, or one or two recorded runs.
 type WhyRequest struct {
 	Request
 	Stage string `json:"stage"`
@@ -127,7 +126,8 @@ type WhyRequest struct {
 	NoData bool `json:"no_data,omitempty"` // tables are not opened
 }
 
-// WhyDoc is the answer.
+// WhyDoc is the answer. Changes lead from what the stage was in OldRun to what it is now,
+// or was in NewRun.
 type WhyDoc struct {
 	Schema   int           `json:"schema"`
 	Stage    string        `json:"stage"`
@@ -138,7 +138,10 @@ type WhyDoc struct {
 	NewRun   store.RunID   `json:"new_run"`
 	Reasons  []plan.Reason `json:"reasons"`
 	Changes  []Change      `json:"changes"`
-	Causes   []Difference  `json:"causes,omitempty"` // what was changed in the stages before it, when it differs because of them
+	MadeBy   store.RunID   `json:"made_by,omitempty"`     // of a stage that is up to date: the run that made its result
+	MadeFor  string        `json:"made_reason,omitempty"` // why it did, as that run recorded it, when there are no changes that say so
+	Since    store.RunID   `json:"since,omitempty"`       // the run in which it became what it is, when that differs from OldRun
+	Causes   []Difference  `json:"causes,omitempty"`      // what was changed in the stages before it, when it differs because of them
 }
 
 // Change is one difference laid open: for a file its lines, for a directory its

@@ -270,7 +270,10 @@ func (r *run) failed(ctx context.Context, i int, attempts []store.Attempt, err e
 	f := &store.Failure{Key: d.Key, Action: d.Action, Note: r.s.planner.Note(i).Encode(), Run: r.id, Stage: name, When: r.e.cfg.Now().UTC(), Attempts: attempts}
 	perr := r.e.roomSoon(ctx)
 	if perr == nil {
-		perr = r.e.store.PutFailure(f)
+		b := r.e.store.NewBatch()
+		b.PutFailure(f)
+		b.History(r.req.Project.Dir, name, d.Key)
+		perr = errors.Join(r.e.store.Commit(context.WithoutCancel(ctx), b), b.Close())
 	}
 	if perr != nil {
 		return errors.Join(err, fmt.Errorf("recording the failure of stage %q: %w", name, perr))

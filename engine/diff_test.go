@@ -532,7 +532,7 @@ func TestDiffLooksIntoImages(t *testing.T) {
 		}
 	}
 	delete(roots, store.Sum([]byte("three")).String())
-	if want := "image " + store.Sum([]byte("three")).String() + " is not among those that are kept: their packages cannot be compared"; r.diffLatest().Causes[0].Note != want {
+	if want := "image " + store.Sum([]byte("three")).String() + " is not among those that are kept: their packages cannot be compared; plumb restore of a run that had it, and a run there, bring it back"; r.diffLatest().Causes[0].Note != want {
 		t.Errorf("got %q", r.diffLatest().Causes[0].Note)
 	}
 }

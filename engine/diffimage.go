@@ -2,10 +2,15 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 
+	"plumb/engine/compare"
 	"plumb/engine/inventory"
 	"plumb/engine/runtime"
+	"plumb/hcl"
 	"plumb/store"
 )
 
@@ -16,25 +21,36 @@ func (x *explainer) imageChange(c *Change) {
 	a, errA := store.ParseDigest(c.Old)
 	b, errB := store.ParseDigest(c.New)
 	if errA != nil || errB != nil {
-		return // its platform, or it is not pinned yet
+		if c.Old+c.New == "" { // not pinned; else it is its platform
+			c.Diff = lineDiff([]byte(x.unpinned[0]), []byte(x.unpinned[1]))
+			c.Note = "plumb lock pins it, or the next run that may look it up"
+		}
+		return
 	}
 	if x.e.cfg.ReadOnly || x.e.cfg.NewRuntime == nil {
 		c.Unseen, c.Note = true, "images are looked into by an agent: their packages are not compared"
 		return
 	}
-	_, kept, err := x.e.keeper(x.ctx, x.at)
+	rt, kept, err := x.e.keeper(x.ctx, x.at)
 	if err != nil {
 		c.Note = "their packages are not compared: " + err.Error()
 		return
 	}
 	for _, d := range []store.Digest{a, b} {
 		has, err := kept.Has(x.ctx, d.String())
+		if err == nil && !has && x.image != nil && x.image.digest == d {
+			if !x.lies() {
+				c.Note = fmt.Sprintf("image %s is not here yet: plumb image diff %s %s brings it, and says what differs", d, a.String()[:19], x.image.name)
+				return
+			}
+			has, err = true, x.bring(rt)
+		}
 		if err != nil {
 			c.Note = "their packages are not compared: " + err.Error()
 			return
 		}
 		if !has {
-			c.Note = fmt.Sprintf("image %s is not among those that are kept: their packages cannot be compared", d)
+			c.Note = fmt.Sprintf("image %s is not among those that are kept: their packages cannot be compared; plumb restore of a run that had it, and a run there, bring it back", d)
 			return
 		}
 	}
@@ -47,6 +63,69 @@ func (x *explainer) imageChange(c *Change) {
 	}
 	if len(c.Packages)+len(c.Files) == 0 {
 		c.Note = "their packages and files are the same: they differ in how these lie in layers, or in the config"
+	}
+}
+
+// lies says that the stage's image comes from the project or from plumb itself: the next
+// run takes it from there without asking anybody.
+func (x *explainer) lies() bool {
+	switch found := x.image.source.(type) {
+	case *foundImage:
+		return !found.remote
+	case *toolboxImage:
+		return true
+	}
+	return false
+}
+
+// bring makes such an image present.
+func (x *explainer) bring(rt runtime.Runtime) error {
+	x.image.source.onProgress(func(int64, int64) {})
+	if err := rt.Prepare(x.ctx, x.image.source); err != nil {
+		return fmt.Errorf("preparing image %q: %w", x.image.name, err)
+	}
+	return nil
+}
+
+// sincePinned says in which attributes the block of an image is another than the one that
+// the lock has a pin of: then and now, line by line.
+func (s *session) sincePinned(name string) (lines [2]string) {
+	i := slices.IndexFunc(s.pipeline.Images, func(im hcl.Image) bool { return im.Name == name })
+	if i < 0 {
+		return lines
+	}
+	now := s.pipeline.Images[i]
+	have := s.pins.lock.Image(name, s.pins.platformOf(&now))
+	if have == nil {
+		return lines
+	}
+	then := now
+	then.Ref, then.Archive, then.Debian = have.Ref, have.Archive, nil
+	if d := have.Debian; d != nil {
+		var asked hcl.Debian
+		if now.Debian != nil {
+			asked = *now.Debian
+		}
+		asked.Suite, asked.Variant, asked.Packages, asked.Recommends = d.Suite, d.Variant, d.Packages, d.Recommends
+		then.Debian = &asked
+	}
+	var old, new strings.Builder
+	for _, c := range compare.Settings(&hcl.Pipeline{Images: []hcl.Image{then}}, &hcl.Pipeline{Images: []hcl.Image{now}}) {
+		attribute := strings.TrimPrefix(c.Name, "image."+name+".")
+		attributeLines(&old, attribute, c.Old)
+		attributeLines(&new, attribute, c.New)
+	}
+	return [2]string{old.String(), new.String()}
+}
+
+// attributeLines writes a value, a list with a line for each of its elements.
+func attributeLines(b *strings.Builder, attribute, value string) {
+	var list []string
+	if json.Unmarshal([]byte(value), &list) != nil && value != "" {
+		list = []string{value}
+	}
+	for _, v := range list {
+		fmt.Fprintf(b, "%s: %s\n", attribute, v)
 	}
 }
 

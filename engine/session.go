@@ -266,6 +266,7 @@ func discarded(p *hcl.Pipeline) map[string]bool {
 type records struct {
 	store   *store.Store
 	project string
+	lately  lately
 }
 
 func (r *records) Lookup(k store.Key) (*store.Record, *store.Miss, error) { return r.store.Lookup(k) }
@@ -284,30 +285,6 @@ func (r *records) Intact(rec *store.Record) bool {
 func (r *records) Effect(k store.Key) (*store.Effect, error) { return r.store.Effect(k) }
 
 func (r *records) Failure(k store.Key) (*store.Failure, error) { return r.store.Failure(k) }
-
-func (r *records) Earlier(stage string) ([]plan.Earlier, error) {
-	keys, err := r.store.StageHistory(r.project, stage, earlierLimit)
-	if err != nil {
-		return nil, err
-	}
-	var out []plan.Earlier
-	for _, k := range keys {
-		action, note, err := actionOf(r.store, k)
-		if err != nil {
-			return nil, err
-		}
-		if action == nil { // collected since: that there was one is still of use
-			out = append(out, plan.Earlier{Key: k})
-			continue
-		}
-		n, err := plan.DecodeNote(note)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, plan.Earlier{Key: k, Action: action, Note: n})
-	}
-	return out, nil
-}
 
 // actionOf reads a kept action and its note: of a result, also one that is not of use
 // any more, or of a failure; nil when none is kept.
@@ -328,9 +305,6 @@ func actionOf(st *store.Store, k store.Key) (action, note []byte, err error) {
 	}
 	return nil, nil, nil
 }
-
-// earlierLimit is among how many earlier actions the nearest is looked for.
-const earlierLimit = 8
 
 // choose marks the stages that a request is about. outside marks those that are
 // needed only as what --from starts from.

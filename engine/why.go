@@ -12,8 +12,8 @@ import (
 )
 
 // Why says precisely what differs. Without runs it compares what the stage would
-// do now with the nearest thing it did before; a stage that is up to date is
-// compared with what it did before that. With runs it compares what is recorded.
+// do now with what it did in the last run; of a stage that is up to date it says who made
+// its result, and what differed from the run before (whymade.go). With runs it compares what is recorded.
 func (e *Engine) Why(ctx context.Context, req WhyRequest) (*WhyDoc, error) {
 	x := &explainer{e: e, ctx: ctx, dir: req.Project.Dir, at: req.Place, noData: req.NoData}
 	answer := x.now
@@ -24,8 +24,8 @@ func (e *Engine) Why(ctx context.Context, req WhyRequest) (*WhyDoc, error) {
 	return doc, shown(req.Project.Dir, err)
 }
 
-// explainer lays reasons open. now holds the stage's inputs as they are in the
-// project, which are not in the store before a run.
+// explainer lays reasons open. inputs, image and unpinned are the stage's as they are in
+// the project, which are not in the store before a run.
 type explainer struct {
 	e      *Engine
 	ctx    context.Context
@@ -34,6 +34,20 @@ type explainer struct {
 	noData bool  // tables are not opened
 	inputs []plan.Resolved
 	scan   *tree.Scanner
+
+	image    *pinned   // nil while it is not
+	unpinned [2]string // of the image's block, what is another than what was pinned: then and now, line by line
+}
+
+// about turns to a stage as it is in the project.
+func (x *explainer) about(s *session, stage int) {
+	x.inputs, x.scan, x.image, x.unpinned = s.planner.Inputs(stage), s.scanner, nil, [2]string{}
+	name := s.planner.Stage(stage).Image
+	if pin, ok := s.images[name]; ok {
+		x.image = &pin
+		return
+	}
+	x.unpinned = s.sincePinned(name)
 }
 
 // recorded is a stage's action in a run.
@@ -88,6 +102,8 @@ func (x *explainer) action(k store.Key) (*recorded, error) {
 	}
 	if rec, err := x.e.store.Remembered(k); err == nil && rec != nil {
 		r.run = rec.Run
+	} else if f, err := x.e.store.Failure(k); err == nil && f != nil {
+		r.run = f.Run
 	}
 	return r, nil
 }
@@ -149,7 +165,7 @@ func (x *explainer) waiting(doc *WhyDoc, s *session, stage int) {
 			continue
 		}
 		name := s.planner.Stage(j).Name
-		x.inputs = s.planner.Inputs(j)
+		x.about(s, j)
 		for _, r := range d.Reasons {
 			if i := slices.IndexFunc(doc.Causes, func(o Difference) bool { return o.Reason == r }); i >= 0 {
 				doc.Causes[i].Stage, doc.Causes[i].Stages = "", append(doc.Causes[i].Stages, name)
@@ -158,7 +174,7 @@ func (x *explainer) waiting(doc *WhyDoc, s *session, stage int) {
 			doc.Causes = append(doc.Causes, Difference{Change: x.change(r), Stage: name, Stages: []string{name}})
 		}
 	}
-	x.inputs = s.planner.Inputs(stage)
+	x.about(s, stage)
 }
 
 func (x *explainer) compare(doc *WhyDoc, a, b *recorded) {
@@ -198,9 +214,12 @@ func (x *explainer) now(req WhyRequest) (*WhyDoc, error) {
 	if !ok {
 		return nil, invalid("name one instance, like "+firstInstance(s, req.Stage), "%q is a block of several stages", req.Stage)
 	}
-	x.inputs, x.scan = s.planner.Inputs(i), s.scanner
+	x.about(s, i)
 	d := s.planner.Decision(i)
 	doc := &WhyDoc{Schema: Schema, Stage: req.Stage, Decision: d.Verdict, Key: d.Key}
+	if d.Verdict == plan.Hit {
+		doc.NewRun, doc.MadeBy = d.Record.Run, d.Record.Run
+	}
 	if req.RunA != "" {
 		return x.againstRun(doc, req, d, s.planner.Note(i))
 	}
@@ -208,9 +227,6 @@ func (x *explainer) now(req WhyRequest) (*WhyDoc, error) {
 		x.waiting(doc, s, i)
 	}
 	x.fill(doc, d.Reasons)
-	if d.Record != nil {
-		doc.NewRun = d.Record.Run
-	}
 	return doc, x.before(doc, req.Stage, d, s.planner.Note(i))
 }
 
@@ -241,8 +257,8 @@ func (x *explainer) againstRun(doc *WhyDoc, req WhyRequest, d plan.Decision, not
 	return doc, nil
 }
 
-// before names what the stage is compared with, and for a hit what changed when
-// its result was made.
+// before names what a stage that will run is compared with, and for a hit who made its
+// result and what changed then.
 func (x *explainer) before(doc *WhyDoc, stage string, d plan.Decision, note plan.Note) error {
 	if d.Action == nil {
 		return nil
@@ -251,28 +267,19 @@ func (x *explainer) before(doc *WhyDoc, stage string, d plan.Decision, note plan
 	if err != nil {
 		return fmt.Errorf("reading the action of stage %q: %w", stage, err)
 	}
-	recs := &records{store: x.e.store, project: x.dir}
-	earlier, err := recs.Earlier(stage)
-	if err != nil {
-		return fmt.Errorf("looking up earlier runs of stage %q: %w", stage, err)
+	if d.Verdict == plan.Hit {
+		return x.made(doc, d.Record.Run, &recorded{key: d.Key, fields: fields, note: note})
 	}
-	near, reasons := plan.Nearest(earlier, fields, note)
-	if near == nil {
+	near, reasons, err := plan.Compared(&records{store: x.e.store, project: x.dir}, stage, fields, note)
+	if near == nil || err != nil || !slices.Equal(reasons, d.Reasons) { // the reason is another one
+		return err
+	}
+	if doc.OldKey, doc.OldRun = near.Key, near.Run; doc.OldRun != "" {
 		return nil
 	}
 	old, err := x.action(near.Key)
-	if err != nil {
-		return err
+	if old != nil {
+		doc.OldRun = old.run
 	}
-	if old == nil {
-		return nil
-	}
-	doc.OldKey, doc.OldRun = old.key, old.run
-	if d.Verdict == plan.Hit {
-		doc.Changes = doc.Changes[:0]
-		for _, r := range reasons {
-			doc.Changes = append(doc.Changes, x.change(r))
-		}
-	}
-	return nil
+	return err
 }

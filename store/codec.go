@@ -261,17 +261,17 @@ func (r *reader) tableHead() (n int, version uint64) {
 	return n, version
 }
 
-// keyInTable finds the key of one stage without making the others.
-func keyInTable(b []byte, stage string) (Key, error) {
+// keyInTable finds the key and status of one stage without making the others.
+func keyInTable(b []byte, stage string) (Key, string, error) {
 	r := &reader{b: b}
 	skip := func() { r.take(r.uint()) }
 	n, version := r.tableHead()
 	for range n {
 		name := r.take(r.uint())
-		skip() // status
+		status := r.take(r.uint())
 		key := Key(r.digest())
 		if string(name) == stage && !r.bad {
-			return key, nil
+			return key, string(status), nil
 		}
 		skip() // reason
 		r.float()
@@ -285,9 +285,9 @@ func keyInTable(b []byte, stage string) (Key, error) {
 		}
 	}
 	if !r.done() {
-		return Key{}, errFrame
+		return Key{}, "", errFrame
 	}
-	return Key{}, nil
+	return Key{}, "", nil
 }
 
 func decodeTable(b []byte) ([]StageResult, error) {

@@ -261,22 +261,44 @@ func (s *Store) Summary(id RunID) (*RunSummary, error) {
 }
 
 // StageKey finds the key of a stage, by name, in a table of stages; zero when it has none.
-func (s *Store) StageKey(table Digest, stage string) (k Key, err error) {
+func (s *Store) StageKey(table Digest, stage string) (Key, error) {
+	k, _, err := s.StageState(table, stage)
+	return k, err
+}
+
+// StageState is StageKey with what became of the stage.
+func (s *Store) StageState(table Digest, stage string) (k Key, status string, err error) {
 	err = s.view(func(txn *badger.Txn) error {
 		p, err := s.listPayload(txn, table)
 		if p != nil && err == nil {
-			k, err = keyInTable(p, stage)
+			k, status, err = keyInTable(p, stage)
 		}
 		return err
 	})
 	if errors.Is(err, errFrame) || errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) {
 		s.log.Warn("a table of stages is damaged", "table", table.String(), "error", err)
-		return Key{}, nil
+		return Key{}, "", nil
 	}
 	if err != nil {
-		return k, fmt.Errorf("looking for stage %q: %w", stage, err)
+		return k, "", fmt.Errorf("looking for stage %q: %w", stage, err)
 	}
-	return k, nil
+	return k, status, nil
+}
+
+// TableStages gives the stages of a table, in their order; none of one that is damaged.
+func (s *Store) TableStages(table Digest) (stages []StageResult, err error) {
+	err = s.view(func(txn *badger.Txn) error {
+		stages, err = listIn(s, txn, table, decodeTable)
+		return err
+	})
+	if errors.Is(err, errFrame) || errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) {
+		s.log.Warn("a table of stages is damaged", "table", table.String(), "error", err)
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading a table of stages: %w", err)
+	}
+	return stages, nil
 }
 
 // Heads gives runs without their stages, in the order of ids; those that are gone or

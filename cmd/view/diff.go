@@ -228,10 +228,7 @@ func outcomes(doc *engine.DiffDoc) []*outcome {
 		case plan.ReasonUpstream:
 			o.follows = strings.Join(strings.Fields(d.Name), ", ")
 		case compare.Status:
-			o.status = d.Old + " → " + d.New
-			if d.Detail != "" {
-				o.status += ": " + d.Detail
-			}
+			o.status = statuses(d)
 		case compare.Output:
 			if d.Equal {
 				o.equal = append(o.equal, d.Name)
@@ -245,6 +242,17 @@ func outcomes(doc *engine.DiffDoc) []*outcome {
 		}
 	}
 	return out
+}
+
+// statuses puts what is told of a status behind the one that it is about.
+func statuses(d *engine.Difference) string {
+	switch {
+	case d.Detail == "":
+		return d.Old + " → " + d.New
+	case compare.HasResult(d.New):
+		return d.Old + " (" + d.Detail + ") → " + d.New
+	}
+	return d.Old + " → " + d.New + ": " + d.Detail
 }
 
 // took is "" where a stage took about as long as before: a tenth is nothing, and

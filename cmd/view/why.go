@@ -45,10 +45,8 @@ const (
 func headline(s Style, doc *engine.WhyDoc, changes int) string {
 	name := s.paint(bold, doc.Stage)
 	switch {
-	case doc.Decision == plan.Hit && changes > 0:
-		return fmt.Sprintf("%s is unchanged: its result was made in run %s, when this differed from before:", name, doc.NewRun)
 	case doc.Decision == plan.Hit:
-		return fmt.Sprintf("%s is unchanged: its result was made in run %s.", name, doc.NewRun)
+		return upToDate(name, doc, changes)
 	case doc.Decision == plan.Skip:
 		return name + " is skipped."
 	case doc.Decision == plan.Refused:
@@ -65,6 +63,23 @@ func headline(s Style, doc *engine.WhyDoc, changes int) string {
 		return fmt.Sprintf("%s will run. Against run %s:", name, doc.OldRun)
 	}
 	return name + " will run:"
+}
+
+// upToDate says who made the result of a stage, and what the changes below are about.
+func upToDate(name string, doc *engine.WhyDoc, changes int) string {
+	switch {
+	case changes == 0 && doc.OldRun != "":
+		return fmt.Sprintf("%s is the same as in run %s: its result was made in run %s.", name, doc.OldRun, doc.MadeBy)
+	case changes == 0 && doc.MadeFor != "":
+		return fmt.Sprintf("%s is unchanged: its result was made in run %s (%s).", name, doc.MadeBy, printable(doc.MadeFor))
+	case changes == 0:
+		return fmt.Sprintf("%s is unchanged: its result was made in run %s.", name, doc.MadeBy)
+	case doc.Since == "":
+		return fmt.Sprintf("%s is cached: its result was made in run %s. Against run %s:", name, doc.MadeBy, doc.OldRun)
+	case doc.Since == doc.MadeBy:
+		return fmt.Sprintf("%s is unchanged: its result was made in run %s, when this differed from run %s:", name, doc.MadeBy, doc.OldRun)
+	}
+	return fmt.Sprintf("%s is unchanged since run %s, which took the result of run %s. It differed from run %s in this:", name, doc.Since, doc.MadeBy, doc.OldRun)
 }
 
 func change(w io.Writer, s Style, c engine.Change) {

@@ -42,9 +42,13 @@ func outcome(s *Stage) string {
 	return s.Status
 }
 
+// HasResult says of a status that the stage had its result. The detail of a change of
+// status is about the new one, unless that has a result: then it is about the old one.
+func HasResult(status string) bool { return status == "ran" || status == "cached" }
+
 func reasonOf(a, b *Stage) string {
 	for _, s := range []*Stage{b, a} {
-		if s.Status != "ran" && s.Status != "cached" {
+		if !HasResult(s.Status) {
 			if s.Error != "" {
 				return s.Error
 			}

@@ -43,17 +43,22 @@ type Records interface {
 	Failure(store.Key) (*store.Failure, error)
 	// Effect is what is known of the effect of this very action, nil when it never began.
 	Effect(store.Key) (*store.Effect, error)
+	// Last is the action that the stage had in the newest run of this project that
+	// came to it, whether that executed it or not, and of which the action is kept;
+	// nil when there is none.
+	Last(stage string) (*Earlier, error)
 	// Earlier gives the stage's actions that were last tried in this project,
 	// newest first.
 	Earlier(stage string) ([]Earlier, error)
 }
 
 // Earlier is an action a stage had before. Action is nil when it is not kept any
-// more.
+// more. Run is the run that had it, where it was found by one.
 type Earlier struct {
 	Key    store.Key
 	Action []byte
 	Note   Note
+	Run    store.RunID
 }
 
 // decide is the one place that says whether an action must be executed; planning
@@ -109,22 +114,47 @@ func explainMiss(rec Records, st stageFacts, d Decision, miss *store.Miss) ([]Re
 	if err != nil {
 		return nil, fmt.Errorf("reading the action of stage %q: %w", st.name, err)
 	}
-	earlier, err := rec.Earlier(st.name)
-	if err != nil {
-		return nil, fmt.Errorf("looking up earlier runs of stage %q: %w", st.name, err)
-	}
-	if _, reasons := Nearest(earlier, fields, st.note); reasons != nil {
+	before, reasons, err := Compared(rec, st.name, fields, st.note)
+	switch {
+	case err != nil:
+		return nil, err
+	case reasons != nil:
 		return reasons, nil
-	}
-	if len(earlier) > 0 {
+	case before != nil:
 		return []Reason{{Kind: ReasonEvicted, Detail: "what it did before was removed by gc"}}, nil
 	}
 	return []Reason{{Kind: ReasonNew}}, nil
 }
 
-// Nearest finds the earlier action with the fewest differences, the newest of
+// Compared finds the earlier action that a stage is compared with, and says what
+// differs from it. What somebody changed is what differs from the last run, so that is
+// taken, also when a result of long ago is nearer; the nearest of the others only where
+// nothing is kept of the last run. There are no reasons when nothing is kept at all; the
+// action is nil then when there was none.
+func Compared(rec Records, stage string, fields []Field, note Note) (*Earlier, []Reason, error) {
+	last, err := rec.Last(stage)
+	if err != nil {
+		return nil, nil, fmt.Errorf("looking up the last run of stage %q: %w", stage, err)
+	}
+	if last != nil {
+		if before, reasons := nearest([]Earlier{*last}, fields, note); before != nil {
+			return before, reasons, nil
+		}
+	}
+	earlier, err := rec.Earlier(stage)
+	if err != nil {
+		return nil, nil, fmt.Errorf("looking up earlier runs of stage %q: %w", stage, err)
+	}
+	before, reasons := nearest(earlier, fields, note)
+	if before == nil && len(earlier) > 0 {
+		before = &earlier[0]
+	}
+	return before, reasons, nil
+}
+
+// nearest finds the earlier action with the fewest differences, the newest of
 // equals, and says what differs. Actions of another format are passed over.
-func Nearest(earlier []Earlier, fields []Field, note Note) (*Earlier, []Reason) {
+func nearest(earlier []Earlier, fields []Field, note Note) (*Earlier, []Reason) {
 	var best *Earlier
 	var reasons []Reason
 	for i := range earlier {

@@ -44,12 +44,12 @@ func (p *Planner) upstreamVerb(waiting []string) string {
 // ownChanges compares what is known of a pending stage with its earlier actions:
 // all but the inputs and texts that come from the stages it waits for.
 func (p *Planner) ownChanges(s *hcl.Stage) ([]Reason, error) {
-	earlier, err := p.cfg.Records.Earlier(s.Name)
-	if err != nil {
-		return nil, fmt.Errorf("looking up earlier runs: %w", err)
-	}
 	if _, ok := p.cfg.Images[s.Image]; !ok {
 		return []Reason{{Kind: ReasonImage, Name: s.Image, Detail: fmt.Sprintf("image %s is not pinned yet", s.Image)}}, nil
+	}
+	earlier, err := p.lastOrEarlier(s.Name)
+	if err != nil {
+		return nil, err
 	}
 	if len(earlier) == 0 {
 		return []Reason{{Kind: ReasonNew}}, nil
@@ -94,6 +94,24 @@ func (p *Planner) ownChanges(s *hcl.Stage) ([]Reason, error) {
 		}
 	}
 	return best, nil
+}
+
+// lastOrEarlier gives what a stage is compared with, as Compared takes it.
+func (p *Planner) lastOrEarlier(stage string) ([]Earlier, error) {
+	last, err := p.cfg.Records.Last(stage)
+	if err != nil {
+		return nil, fmt.Errorf("looking up the last run: %w", err)
+	}
+	if last != nil {
+		if _, err := Decode(last.Action); err == nil {
+			return []Earlier{*last}, nil
+		}
+	}
+	earlier, err := p.cfg.Records.Earlier(stage)
+	if err != nil {
+		return nil, fmt.Errorf("looking up earlier runs: %w", err)
+	}
+	return earlier, nil
 }
 
 func lateTexts(s *hcl.Stage) bool {

@@ -20,13 +20,14 @@ type world struct {
 	misses   map[store.Key]*store.Miss
 	failures map[store.Key]*store.Failure
 	history  map[string][]Earlier
+	last     map[string]*Earlier
 	effects  map[store.Key]*store.Effect
 }
 
 func newWorld() *world {
 	return &world{
 		files: map[string]string{}, records: map[store.Key]*store.Record{}, misses: map[store.Key]*store.Miss{},
-		failures: map[store.Key]*store.Failure{}, history: map[string][]Earlier{}, effects: map[store.Key]*store.Effect{},
+		failures: map[store.Key]*store.Failure{}, history: map[string][]Earlier{}, last: map[string]*Earlier{}, effects: map[store.Key]*store.Effect{},
 	}
 }
 
@@ -63,6 +64,8 @@ func (w *world) Effect(k store.Key) (*store.Effect, error) { return w.effects[k]
 func (w *world) Intact(*store.Record) bool { return true }
 
 func (w *world) Failure(k store.Key) (*store.Failure, error) { return w.failures[k], nil }
+
+func (w *world) Last(stage string) (*Earlier, error) { return w.last[stage], nil }
 
 func (w *world) Earlier(stage string) ([]Earlier, error) { return w.history[stage], nil }
 

@@ -12,8 +12,8 @@ import (
 // ReasonKind says why a stage is not a hit.
 type ReasonKind string
 
-// The kinds of reason. The first six groups are ingredients that differ from the
-// nearest earlier action; the others say what is with this very action.
+// The kinds of reason. The first six groups are ingredients that differ from what the
+// stage did before; the others say what is with this very action.
 const (
 	ReasonCommand   ReasonKind = "command"
 	ReasonImage     ReasonKind = "image"
