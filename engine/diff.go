@@ -15,7 +15,8 @@ import (
 //
 // What is recorded of both runs goes to compare.Runs, which knows nothing of a store.
 // Records are read of stages alone whose keys differ: two runs of a thousand stages of
-// which one was changed cost two tables of stages and two records.
+// which one was changed cost two tables of stages and two records. What stages gave is
+// said by the runs: a record may have been replaced since.
 func (e *Engine) Diff(ctx context.Context, req DiffRequest) (*DiffDoc, error) {
 	doc, err := e.diff(ctx, req)
 	return doc, shown(req.Project.Dir, err)
@@ -106,7 +107,7 @@ func (e *Engine) comparedRuns(a, b *store.Run) (*compare.Result, error) {
 		side := &compare.Run{ID: r.ID, Profile: r.Profile, Targets: r.Targets, Params: r.Params, Maker: e.makers(r)}
 		for n := range r.Stages {
 			st := &r.Stages[n]
-			s := compare.Stage{Name: st.Name, Status: st.Status, Error: st.Error, Reason: st.Reason, Key: st.Key, Metrics: st.Metrics}
+			s := compare.Stage{Name: st.Name, Status: st.Status, Error: st.Error, Reason: st.Reason, Key: st.Key, Metrics: st.Metrics, Outputs: st.Outputs}
 			if other, ok := keys[1-i][st.Name]; ok && other != st.Key && !st.Key.IsZero() {
 				if err := e.fillIn(&s); err != nil {
 					return nil, err
@@ -127,7 +128,10 @@ func (e *Engine) fillIn(s *compare.Stage) error {
 	}
 	var action, note []byte
 	if rec != nil {
-		action, note, s.Outputs = rec.Action, rec.Note, rec.Outputs
+		action, note = rec.Action, rec.Note
+		if s.Outputs == nil {
+			s.Outputs = rec.Outputs
+		}
 		if n := len(rec.Attempts); n > 0 {
 			s.Seconds = rec.Attempts[n-1].Seconds
 		}
@@ -153,11 +157,15 @@ func (e *Engine) makers(r *store.Run) func(store.Digest) (string, string, bool) 
 		if all == nil {
 			all = map[store.Digest]made{}
 			for i := range r.Stages {
-				rec, err := e.store.Record(r.Stages[i].Key)
-				if err != nil || rec == nil {
-					continue // whose outputs are not known
+				outputs := r.Stages[i].Outputs
+				if outputs == nil {
+					rec, err := e.store.Record(r.Stages[i].Key)
+					if err != nil || rec == nil {
+						continue // whose outputs are not known
+					}
+					outputs = rec.Outputs
 				}
-				for _, o := range rec.Outputs {
+				for _, o := range outputs {
 					if _, ok := all[o.Digest]; !ok {
 						all[o.Digest] = made{r.Stages[i].Name, o.Name}
 					}
@@ -197,7 +205,7 @@ func (x *explainer) lay(causes []compare.Change) ([]Difference, error) {
 			return nil, err
 		}
 		d := difference(&causes[i])
-		d.Change = x.change(d.Reason)
+		d.Change = x.changeAt(d.Reason, causes[i].Path)
 		out = append(out, d)
 	}
 	return told(out), nil

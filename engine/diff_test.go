@@ -408,8 +408,33 @@ func TestDiffOfAStageThatVaries(t *testing.T) {
 	r.mustRun()
 	r.mustRun(func(q *RunRequest) { q.Force = []string{"a"} })
 	doc := r.diffLatest()
-	if len(doc.Causes) != 1 || doc.Causes[0].Kind != compare.Varied || doc.Causes[0].Name != "stage.a.x" || doc.Same {
-		t.Errorf("causes: %s", brief(doc.Causes))
+	if len(doc.Causes) != 1 || doc.Causes[0].Kind != compare.Varied || doc.Causes[0].Name != "stage.a.x" || doc.Causes[0].Stage != "a" || len(doc.Causes[0].Diff) == 0 || doc.Same || doc.Equal != 0 {
+		t.Errorf("%d equal, causes: %s", doc.Equal, brief(doc.Causes))
+	}
+	if d := cmp.Diff("a: output x (changed)\nb: upstream a (it reads from a)\nb: output y (changed)", consequencesOf(doc)); d != "" {
+		t.Errorf("consequences (-want +got):\n%s", d)
+	}
+}
+
+// TestDiffOfALeafThatVaries has nobody read what varies. It is told all the same, as a
+// table where it is one, after the record was replaced; and why says it of the stage.
+func TestDiffOfALeafThatVaries(t *testing.T) {
+	r := newRig(t, "stage \"a\" {\n command = [\"random\", \"x.csv\"]\n outputs = { x = \"x.csv\" }\n}\n")
+	r.mustRun()
+	for range 2 {
+		r.mustRun(func(q *RunRequest) { q.Force = []string{"a"} })
+	}
+	runs := must(r.Runs(t.Context(), RunsRequest{Dir: r.dir})).Runs
+	for _, pair := range [][2]int{{1, 0}, {2, 1}} {
+		older, newer := string(runs[pair[0]].ID), string(runs[pair[1]].ID)
+		doc := r.diffLatest(func(q *DiffRequest) { q.A, q.B = older, newer })
+		if len(doc.Causes) != 1 || doc.Causes[0].Stage != "a" || doc.Causes[0].Table == nil || doc.Same || doc.Equal != 0 {
+			t.Errorf("%d equal, same is %t, causes: %s", doc.Equal, doc.Same, brief(doc.Causes))
+		}
+		why := must(r.Why(t.Context(), WhyRequest{Request: Request{Project: Project{Dir: r.dir}}, Stage: "a", RunA: older, RunB: newer}))
+		if len(why.Changes) != 1 || why.Changes[0].Kind != compare.Varied || why.Changes[0].Table == nil || len(why.Reasons) != 1 || why.Reasons[0].Kind != compare.Varied {
+			t.Errorf("why says %+v", why)
+		}
 	}
 }
 

@@ -23,7 +23,7 @@ type DiffDoc struct {
 	A            DiffRun      `json:"a"`
 	B            DiffRun      `json:"b"`
 	Same         bool         `json:"same"`
-	Equal        int          `json:"equal"` // stages with equal keys
+	Equal        int          `json:"equal"` // stages with equal keys and results
 	Causes       []Difference `json:"causes"`
 	Consequences []Difference `json:"consequences"`
 	Unknown      []Difference `json:"unknown"`

@@ -28,13 +28,20 @@ const (
 )
 
 // change lays one reason open.
-func (x *explainer) change(r plan.Reason) Change {
+func (x *explainer) change(r plan.Reason) Change { return x.changeAt(r, "") }
+
+// changeAt lays one reason open, whose content lay at a path when its name is none.
+func (x *explainer) changeAt(r plan.Reason, path string) Change {
 	c := Change{Reason: r}
 	switch r.Kind {
 	case plan.ReasonCommand:
 		c.Diff = lineDiff(commandText(r.Old), commandText(r.New))
 	case plan.ReasonInput, compare.Varied:
+		if path != "" {
+			c.Name = path
+		}
 		x.inputChange(&c)
+		c.Name = r.Name
 	case plan.ReasonImage:
 		x.imageChange(&c)
 	}

@@ -120,6 +120,7 @@ func (x *explainer) upstream(doc *WhyDoc, a, b *recorded) error {
 	if err != nil {
 		return err
 	}
+	x.varied(doc, result)
 	before := result.Upstream(doc.Stage)
 	if len(before) == 0 {
 		return nil
@@ -139,6 +140,21 @@ func (x *explainer) upstream(doc *WhyDoc, a, b *recorded) error {
 	}
 	doc.Causes, err = x.lay(causes)
 	return err
+}
+
+// varied says that the stage gave something else for the same, when it did.
+func (x *explainer) varied(doc *WhyDoc, result *compare.Result) {
+	for i := range result.Causes {
+		c := &result.Causes[i]
+		if c.Kind != compare.Varied || !slices.Contains(c.Stages, doc.Stage) {
+			continue
+		}
+		if len(doc.Changes) == 0 { // nothing else differs
+			doc.Reasons = nil
+		}
+		doc.Reasons = append(doc.Reasons, c.Reason)
+		doc.Changes = append(doc.Changes, x.changeAt(c.Reason, c.Path))
+	}
 }
 
 // waiting names what makes the stages run that a stage waits for.

@@ -138,7 +138,7 @@ func cause(w io.Writer, s Style, d *engine.Difference) {
 	if from := whence(d); from != "" {
 		head += "  (" + printable(from) + ")"
 	}
-	if len(d.Stages) > 0 && d.Kind != compare.Stages {
+	if len(d.Stages) > 0 && d.Kind != compare.Stages && d.Kind != compare.Varied {
 		head += "  " + s.paint(dim, printable(stageList(d.Stages, 4)))
 	}
 	fmt.Fprintln(w, "  "+head)
@@ -161,7 +161,11 @@ func causeTitle(d *engine.Difference) string {
 	case d.Detail == plan.Renamed && d.Old != d.New:
 		return string(d.Kind) + " " + d.Old + " renamed to " + d.New
 	case d.Kind == compare.Varied:
-		return "different output: " + d.Detail
+		text := "stage " + d.Stage + ": " + d.Detail
+		if output, ok := strings.CutPrefix(d.Name, "stage."+d.Stage+"."); ok {
+			text += ", output " + output
+		}
+		return text
 	case d.Kind == compare.Targets:
 		return "targets: " + d.Detail
 	case d.Detail == "added" || d.Detail == "removed":
@@ -317,8 +321,12 @@ func consequences(w io.Writer, s Style, doc *engine.DiffDoc) {
 			fmt.Fprintf(w, "  and of %s more; --json has them all\n", plural(len(all)-i, "stage"))
 			break
 		}
-		fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("  %s  %s", pad(printable(o.stage), wide), printable(o.line())), " "))
-		for _, m := range o.metrics {
+		text, metrics := o.line(), o.metrics
+		if text == "" && len(metrics) > 0 {
+			text, metrics = "metric "+metrics[0].text, metrics[1:]
+		}
+		fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("  %s  %s", pad(printable(o.stage), wide), printable(text)), " "))
+		for _, m := range metrics {
 			fmt.Fprintf(w, "  %s  metric %s\n", pad("", wide), printable(m.text))
 		}
 	}

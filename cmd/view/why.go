@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"plumb/engine"
+	"plumb/engine/compare"
 	"plumb/engine/plan"
 )
 
@@ -141,6 +142,9 @@ func signedLines(w io.Writer, s Style, indent string, lines []line) {
 var entryMark = map[string]string{"added": "+", "removed": "-", "changed": "~", "mode": "x"}
 
 func title(c engine.Change) string {
+	if c.Kind == compare.Varied {
+		return printable(c.Name + ": " + c.Detail)
+	}
 	if c.Old == "" && c.New == "" {
 		return printable(c.Reason.String())
 	}

@@ -18,8 +18,10 @@ func (c *comparison) stage(a, b *Stage) {
 	defer c.metrics(a, b)
 	switch {
 	case a.Key == b.Key:
-		c.result.Equal++
-		return
+		if !c.varied(a, b) {
+			c.result.Equal++
+			return
+		}
 	case a.Key.IsZero() || b.Key.IsZero(): // skipped, or it never came to it
 		return
 	case a.Fields == nil || b.Fields == nil:
@@ -75,6 +77,7 @@ func (c *comparison) keys(a, b *Stage) {
 	for _, r := range reasons {
 		makers, upstream := c.follows(a, b, &r)
 		if upstream {
+			c.gave(b, &r)
 			for _, m := range makers {
 				if !slices.Contains(from, m) {
 					from = append(from, m)
@@ -213,7 +216,7 @@ func (c *comparison) outputs(a, b *Stage) {
 		old[o.Name] = o
 	}
 	for _, o := range b.Outputs {
-		if strings.HasPrefix(o.Name, ".") {
+		if !shownOutput(&o) {
 			continue
 		}
 		was, ok := old[o.Name]
@@ -228,6 +231,9 @@ func (c *comparison) outputs(a, b *Stage) {
 		c.consequence(Output, b.Name, r).Equal = equal
 	}
 }
+
+// shownOutput leaves out what stages give that nobody declared.
+func shownOutput(o *store.Output) bool { return !strings.HasPrefix(o.Name, ".") }
 
 func artifact(o store.Output) string {
 	kind := string(o.Kind)
@@ -257,7 +263,7 @@ func (c *comparison) metrics(a, b *Stage) {
 			r.New, r.Detail = number(is), "run "+string(c.runs[0].ID)+" has none"
 		case !inB:
 			r.Old, r.Detail = number(was), "run "+string(c.runs[1].ID)+" has none"
-		case was == is || math.IsNaN(was) && math.IsNaN(is):
+		case sameNumber(was, is):
 			continue
 		default:
 			r.Old, r.New, by = number(was), number(is), relative(was, is)
