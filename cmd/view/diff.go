@@ -263,7 +263,14 @@ func took(d *engine.Difference) string {
 }
 
 func metricLine(d *engine.Difference) string {
-	text := fmt.Sprintf("%s  %s → %s", d.Name, rounded(d.Old), rounded(d.New))
+	old, new := rounded(d.Old), rounded(d.New)
+	a, errA := strconv.ParseFloat(d.Old, 64)
+	b, errB := strconv.ParseFloat(d.New, 64)
+	if errA == nil && errB == nil {
+		both := apart(a, b)
+		old, new = both[0], both[1]
+	}
+	text := fmt.Sprintf("%s  %s → %s", d.Name, old, new)
 	if d.Relative != nil {
 		text += "  " + percent(*d.Relative)
 	}

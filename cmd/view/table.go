@@ -78,7 +78,8 @@ func means(s *tables.ColumnShift) string {
 	if s.A.Mean == nil || s.B.Mean == nil {
 		return ""
 	}
-	return fmt.Sprintf(", mean %s → %s", number(*s.A.Mean), number(*s.B.Mean))
+	both := apart(*s.A.Mean, *s.B.Mean)
+	return fmt.Sprintf(", mean %s → %s", both[0], both[1])
 }
 
 // rowCounts is "" when no row differs.
