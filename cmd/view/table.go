@@ -34,6 +34,10 @@ func tableLines(d *tables.Diff, most int) []line {
 		say("~", "column %s  %s → %s", v.Name, v.Old, v.New)
 	}
 	for _, v := range c.Moved {
+		if v.Old == v.New {
+			say("~", "column %s has other columns before it at place %d", v.Name, v.New)
+			continue
+		}
 		say("~", "column %s moved from place %d to %d", v.Name, v.Old, v.New)
 	}
 	out = append(out, rowLines(&d.Rows)...)
