@@ -168,7 +168,18 @@ func TestDiffNamesEachChange(t *testing.T) {
 			if err := os.Chmod(filepath.Join(r.dir, "code.txt"), n|0o111); err != nil {
 				r.t.Fatal(err)
 			}
-		}, want: "input code.txt [a]\n  note only its executable bit changed"},
+		}, want: "input code.txt [a]\n  note its executable bit was set, and nothing else"},
+		"an executable bit and a line": {change: func(r *rig) {
+			r.edit("code.txt", "two", "zwei")
+			if err := os.Chmod(filepath.Join(r.dir, "code.txt"), n|0o111); err != nil {
+				r.t.Fatal(err)
+			}
+		}, want: "input code.txt [a]\n  -two\n  +zwei\n  note its executable bit was set"},
+		"an executable bit in a directory": {change: func(r *rig) {
+			if err := os.Chmod(filepath.Join(r.dir, "dir/code.txt"), n|0o111); err != nil {
+				r.t.Fatal(err)
+			}
+		}, want: "input dir [b]\n  mode code.txt\n  note its executable bit was set"},
 		"a renamed input": {change: func(r *rig) {
 			r.edit("plumb.hcl", `"code.txt"`, `"other.txt"`)
 			if err := os.Rename(filepath.Join(r.dir, "code.txt"), filepath.Join(r.dir, "other.txt")); err != nil {
@@ -413,6 +424,27 @@ func TestDiffOfAStageThatVaries(t *testing.T) {
 	}
 	if d := cmp.Diff("a: output x (changed)\nb: upstream a (it reads from a)\nb: output y (changed)", consequencesOf(doc)); d != "" {
 		t.Errorf("consequences (-want +got):\n%s", d)
+	}
+}
+
+// TestDiffOfAnExecutableBitThatWent goes the other way.
+func TestDiffOfAnExecutableBitThatWent(t *testing.T) {
+	r := diffRig(t)
+	chmod := func(mode os.FileMode) {
+		for _, name := range []string{"code.txt", "dir/code.txt"} {
+			if err := os.Chmod(filepath.Join(r.dir, name), mode); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	chmod(0o755)
+	r.mustRun()
+	chmod(0o644)
+	r.edit("dir/code.txt", "x", "z")
+	r.mustRun()
+	want := "input code.txt [a]\n  note its executable bit was removed, and nothing else\ninput dir [b]\n  changed code.txt\n  -x\n  +z\n  note its executable bit was removed"
+	if d := cmp.Diff(want, brief(r.diffLatest().Causes)); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
 	}
 }
 

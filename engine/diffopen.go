@@ -63,17 +63,34 @@ func commandText(v string) []byte {
 func (x *explainer) inputChange(c *Change) {
 	oldKind, oldDigest, ok1 := plan.InputDigest(c.Old)
 	newKind, newDigest, ok2 := plan.InputDigest(c.New)
+	bit := execChange(strings.Contains(c.Old, " executable "), strings.Contains(c.New, " executable "))
 	switch {
 	case !ok1 || !ok2:
 	case oldKind != newKind:
 		c.Note = fmt.Sprintf("it was a %s and is a %s", oldKind, newKind)
 	case oldDigest == newDigest:
-		c.Note = "only its executable bit changed"
+		c.Note = bit + ", and nothing else"
 	case oldKind == store.KindFile:
 		x.fileChange(c, oldDigest, newDigest)
+		c.Note = notes(c.Note, bit)
 	default:
 		c.Entries, c.Note = x.treeDiff(c.Name, oldDigest, newDigest)
 	}
+}
+
+// execChange says whether a file's executable bit was set or removed, "" for neither.
+func execChange(was, is bool) string {
+	switch {
+	case is && !was:
+		return "its executable bit was set"
+	case was && !is:
+		return "its executable bit was removed"
+	}
+	return ""
+}
+
+func notes(all ...string) string {
+	return strings.Join(slices.DeleteFunc(all, func(n string) bool { return n == "" }), "; ")
 }
 
 // errNotKept says that content is neither in the store nor in the project any more.
@@ -152,7 +169,7 @@ func (x *explainer) treeDiff(name string, old, new store.Digest) ([]Entry, strin
 			opened++
 			one := Change{Reason: plan.Reason{Name: name + "/" + en.Path}}
 			x.fileChange(&one, en.old, en.new)
-			en.Diff, en.Table, en.Note = one.Diff, one.Table, one.Note
+			en.Diff, en.Table, en.Note = one.Diff, one.Table, notes(one.Note, en.Note)
 		}
 	}
 	return out, note
@@ -199,11 +216,11 @@ func entryChange(a, b tree.Entry) Entry {
 	en := Entry{Path: b.Path, Change: "changed", old: a.Digest, new: b.Digest}
 	switch {
 	case a.Kind == b.Kind && a.Digest == b.Digest && a.Link == b.Link && a.Exec != b.Exec:
-		en.Change = "mode"
+		en.Change, en.Note = "mode", execChange(a.Exec, b.Exec)
 	case a.Kind != b.Kind:
 		en.Note = fmt.Sprintf("it was a %s and is a %s", entryKinds[a.Kind], entryKinds[b.Kind])
 	case a.Kind == tree.KindFile:
-		en.kind = tree.KindFile
+		en.kind, en.Note = tree.KindFile, execChange(a.Exec, b.Exec)
 	case a.Link != b.Link:
 		en.Note = fmt.Sprintf("it pointed to %s and points to %s", a.Link, b.Link)
 	}
