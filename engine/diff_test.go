@@ -157,7 +157,7 @@ func TestDiffNamesEachChange(t *testing.T) {
 		"a row":                                 {change: func(r *rig) { r.edit("rows.csv", "3,30\n", "3,30\n4,40\n") }, want: "input rows.csv [a]\n  rows 3 > 4: +1 -0 ~0, columns +0 -0"},
 		"a column":                              {change: func(r *rig) { r.write("rows.csv", "id,price,new\n1,10,a\n2,20,b\n3,30,c\n") }, want: "input rows.csv [a]\n  rows 3 > 3: +0 -0 ~0, columns +1 -0"},
 		"only quotes":                           {change: func(r *rig) { r.edit("rows.csv", "20", `"20"`) }, want: "input rows.csv [a]\n  -2,20\n  +2,\"20\"\n  note as tables they are the same"},
-		"a file that lies":                      {change: func(r *rig) { r.edit("rows.csv", "2,20", "2,20,9,9") }, want: "input rows.csv [a]\n  -2,20\n  +2,20,9,9\n  note not csv as its name says: line 3: 4 fields, where the first row has 2"},
+		"a file that lies":                      {change: func(r *rig) { r.edit("rows.csv", "2,20", "2,20,9,9") }, want: "input rows.csv [a]\n  -2,20\n  +2,20,9,9\n  note \"rows.csv\" of run B is not csv as its name says: line 3: 4 fields, where the first row has 2"},
 		"an environment entry":                  {change: func(r *rig) { r.edit("plumb.hcl", `"info"`, `"debug"`) }, want: "env LEVEL info > debug [a]"},
 		"a new environment entry":               {change: func(r *rig) { r.edit("plumb.hcl", `LEVEL =`, `NEW = "x", LEVEL =`) }, want: "env NEW (added)  > x [a]"},
 		"a seed":                                {change: func(r *rig) { r.edit("plumb.hcl", "seed    = 1", "seed    = 2") }, want: "seed 1 > 2 [a]"},
@@ -235,7 +235,8 @@ func TestDiffNamesEachChange(t *testing.T) {
 			}
 			r.mustRun(func(q *RunRequest) { q.Project.Params = tt.params })
 			doc := r.diffLatest()
-			if d := cmp.Diff(tt.want, brief(doc.Causes)); d != "" {
+			got := strings.NewReplacer(string(doc.A.Run), "A", string(doc.B.Run), "B").Replace(brief(doc.Causes))
+			if d := cmp.Diff(tt.want, got); d != "" {
 				t.Errorf("causes (-want +got):\n%s", d)
 			}
 			if doc.Same != (tt.want == "") {
@@ -445,6 +446,41 @@ func TestDiffOfAnExecutableBitThatWent(t *testing.T) {
 	want := "input code.txt [a]\n  note its executable bit was removed, and nothing else\ninput dir [b]\n  changed code.txt\n  -x\n  +z\n  note its executable bit was removed"
 	if d := cmp.Diff(want, brief(r.diffLatest().Causes)); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+// TestDiffSaysWhichFileLies has the old file not of its form, then both, and then one
+// that is in a directory. why says it, too, also of what did not run yet.
+func TestDiffSaysWhichFileLies(t *testing.T) {
+	r := newRig(t, "stage \"a\" {\n inputs = [\"t.csv\", \"d\"]\n command = [\"print\", \"x\"]\n}\n")
+	r.write("t.csv", "a,b\n1,2,3\n")
+	r.write("d/t.csv", "a,b\n1,2\n")
+	r.mustRun()
+	steps := []struct{ name, file, text, want string }{
+		{"the old one", "t.csv", "a,b\n1,2\n", "\"t.csv\" of run A is not csv as its name says: line 2: 3 fields, where the first row has 2"},
+		{"the new one", "t.csv", "a,b\n\x00\n", "\"t.csv\" of run B is not csv as its name says: line 2: a NUL byte: the file is not text; not text: 8 bytes before, 6 now"},
+		{"both", "t.csv", "a,b\n1\n", "\"t.csv\" of run A is not csv as its name says: line 2: a NUL byte: the file is not text; \"t.csv\" of run B is not csv as its name says: line 2: 1 field, where the first row has 2; not text: 6 bytes before, 6 now"},
+		{"in a directory", "d/t.csv", "a,b\n1\n", "\"d/t.csv\" of run B is not csv as its name says: line 2: 1 field, where the first row has 2"},
+	}
+	for _, st := range steps {
+		r.write(st.file, st.text)
+		why := must(r.Why(t.Context(), WhyRequest{Request: Request{Project: Project{Dir: r.dir}}, Stage: "a"}))
+		r.mustRun()
+		doc := r.diffLatest()
+		told := func(c *Change) string {
+			if len(c.Entries) > 0 {
+				return c.Entries[0].Note
+			}
+			return c.Note
+		}
+		got := strings.NewReplacer(string(doc.A.Run), "A", string(doc.B.Run), "B").Replace(told(&doc.Causes[0].Change))
+		if d := cmp.Diff(st.want, got); d != "" {
+			t.Errorf("%s (-want +got):\n%s", st.name, d)
+		}
+		want := strings.NewReplacer("of run A", "as it was", "of run B", "as it is now").Replace(st.want)
+		if got := told(&why.Changes[0]); got != want {
+			t.Errorf("%s: why says %q, want %q", st.name, got, want)
+		}
 	}
 }
 

@@ -30,8 +30,9 @@ type explainer struct {
 	e      *Engine
 	ctx    context.Context
 	dir    string
-	at     Place // whose images are looked into
-	noData bool  // tables are not opened
+	at     Place          // whose images are looked into
+	noData bool           // tables are not opened
+	runs   [2]store.RunID // that are compared, "" where it is not a run
 	inputs []plan.Resolved
 	scan   *tree.Scanner
 }
@@ -101,6 +102,7 @@ func (x *explainer) betweenRuns(req WhyRequest) (*WhyDoc, error) {
 	if err != nil {
 		return nil, err
 	}
+	x.runs = [2]store.RunID{a.run, b.run}
 	doc := &WhyDoc{Schema: Schema, Stage: req.Stage, Key: b.key, OldKey: a.key, OldRun: a.run, NewRun: b.run}
 	x.compare(doc, a, b)
 	return doc, x.upstream(doc, a, b)
@@ -244,7 +246,7 @@ func (x *explainer) againstRun(doc *WhyDoc, req WhyRequest, d plan.Decision, not
 	if err != nil {
 		return nil, err
 	}
-	doc.OldKey, doc.OldRun = a.key, a.run
+	doc.OldKey, doc.OldRun, x.runs[0] = a.key, a.run, a.run
 	if d.Action == nil { // pending: what is known of it is in the reasons
 		x.fill(doc, d.Reasons)
 		return doc, nil
