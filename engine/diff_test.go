@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -481,6 +482,25 @@ func TestDiffSaysWhichFileLies(t *testing.T) {
 		if got := told(&why.Changes[0]); got != want {
 			t.Errorf("%s: why says %q, want %q", st.name, got, want)
 		}
+	}
+}
+
+func TestDiffOfARenamedOutput(t *testing.T) {
+	r := newRig(t, "stage \"a\" {\n command = [\"write\", \"x\", \"1\", \";\", \"random\", \"y\"]\n outputs = { report = \"x\", old = \"y\" }\n}\n")
+	r.mustRun()
+	r.edit("plumb.hcl", "report", "rep")
+	r.edit("plumb.hcl", "old", "new")
+	r.mustRun()
+	doc := r.diffLatest()
+	var got []string
+	for i := range doc.Consequences {
+		if c := &doc.Consequences[i]; c.Kind == compare.Output {
+			got = append(got, fmt.Sprint(c.OldName, " > ", c.Name, " ", c.Equal))
+		}
+	}
+	slices.Sort(got)
+	if d := cmp.Diff([]string{"old > new false", "report > rep true"}, got); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
 	}
 }
 

@@ -52,6 +52,7 @@ type Difference struct {
 	NewFrom  string   `json:"new_from,omitempty"`
 	Relative *float64 `json:"relative,omitempty"` // change of a metric or duration, as a part of the old value
 	Equal    bool     `json:"equal,omitempty"`    // of an output
+	OldName  string   `json:"old_name,omitempty"` // of an output that has another name now
 
 	unwritten bool // a text that is written as it was
 }

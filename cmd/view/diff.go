@@ -210,9 +210,11 @@ type outcome struct {
 	stage   string
 	follows string
 	status  string
+	timed   bool
 	took    string
 	equal   []string
 	changed []string
+	renamed []string
 	metrics []line
 }
 
@@ -237,15 +239,20 @@ func outcomes(doc *engine.DiffDoc) []*outcome {
 				o.status += ": " + d.Detail
 			}
 		case compare.Output:
-			if d.Equal {
+			switch {
+			case d.OldName != "" && d.Equal:
+				o.renamed = append(o.renamed, "output "+d.Name+" is what "+d.OldName+" was")
+			case d.OldName != "":
+				o.renamed = append(o.renamed, "output "+d.Name+" is not what "+d.OldName+" was")
+			case d.Equal:
 				o.equal = append(o.equal, d.Name)
-			} else {
+			default:
 				o.changed = append(o.changed, d.Name)
 			}
 		case compare.Metric:
 			o.metrics = append(o.metrics, line{"", metricLine(d)})
 		case compare.Duration:
-			o.took = took(d)
+			o.timed, o.took = true, took(d)
 		}
 	}
 	return out
@@ -305,8 +312,12 @@ func (o *outcome) line() string {
 	if len(o.equal) > 0 {
 		parts = append(parts, "output "+strings.Join(o.equal, ", ")+" is what it was")
 	}
+	parts = append(parts, o.renamed...)
 	if o.took != "" {
 		parts = append(parts, o.took)
+	}
+	if len(parts)+len(o.metrics) == 0 && o.timed { // nothing else is known of it
+		return "took as long as before"
 	}
 	return strings.Join(parts, "; ")
 }

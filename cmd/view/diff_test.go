@@ -204,3 +204,23 @@ func TestNumbersSideBySide(t *testing.T) {
 		}
 	}
 }
+
+func TestOutcomes(t *testing.T) {
+	difference := func(kind plan.ReasonKind, name, oldName string, equal bool) engine.Difference {
+		return engine.Difference{Change: engine.Change{Reason: plan.Reason{Kind: kind, Name: name, Old: "1", New: "1.01"}}, Stage: "a", Equal: equal, OldName: oldName}
+	}
+	for name, tt := range map[string]struct {
+		of   []engine.Difference
+		want string
+	}{
+		"outputs with other names": {[]engine.Difference{difference(compare.Output, "rep", "report", true), difference(compare.Output, "new", "old", false)}, "output rep is what report was; output new is not what old was"},
+		"nothing but the time":     {[]engine.Difference{difference(compare.Duration, "", "", false)}, "took as long as before"},
+		"the time and a metric":    {[]engine.Difference{difference(compare.Duration, "", "", false), difference(compare.Metric, "m", "", false)}, "metric m  1 → 1.01"},
+	} {
+		var b bytes.Buffer
+		Diff(&b, Style{}, &engine.DiffDoc{Consequences: tt.of}, false)
+		if !strings.Contains(b.String(), "\n  a  "+tt.want+"\n") {
+			t.Errorf("%s: want %q in:\n%s", name, tt.want, b.String())
+		}
+	}
+}

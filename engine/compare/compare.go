@@ -90,6 +90,7 @@ type Change struct {
 	NewFrom  string   // likewise
 	Relative *float64 // change of a number, as a part of the old one
 	Equal    bool     // of an output: it is what it was
+	OldName  string   // of an output: what it was called, if not the same
 	Path     string   // of an output that varied: where the stage wrote it
 	written  string   // of causes that stand once in the files for many stages
 }

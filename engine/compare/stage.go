@@ -211,15 +211,21 @@ func (c *comparison) outputs(a, b *Stage) {
 	if a.Outputs == nil || b.Outputs == nil {
 		return
 	}
-	old := map[string]store.Output{}
+	old, path := map[string]store.Output{}, map[string]store.Output{}
 	for _, o := range a.Outputs {
 		old[o.Name] = o
+		if !slices.ContainsFunc(b.Outputs, func(n store.Output) bool { return n.Name == o.Name }) {
+			path[o.Path] = o
+		}
 	}
 	for _, o := range b.Outputs {
 		if !shownOutput(&o) {
 			continue
 		}
 		was, ok := old[o.Name]
+		if !ok {
+			was, ok = path[o.Path] // it has another name
+		}
 		if !ok {
 			continue // its being new is a cause
 		}
@@ -228,7 +234,11 @@ func (c *comparison) outputs(a, b *Stage) {
 		if equal {
 			r.Detail = "equal"
 		}
-		c.consequence(Output, b.Name, r).Equal = equal
+		n := c.consequence(Output, b.Name, r)
+		n.Equal = equal
+		if was.Name != o.Name {
+			n.OldName = was.Name
+		}
 	}
 }
 
