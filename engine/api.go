@@ -125,6 +125,7 @@ type WhyRequest struct {
 	RunB  string `json:"run_b,omitempty"`
 
 	NoData bool `json:"no_data,omitempty"` // tables are not opened
+	Lines  int  `json:"lines,omitempty"`   // see DiffRequest
 }
 
 // WhyDoc is the answer.

@@ -32,7 +32,7 @@ func (e *Engine) diff(ctx context.Context, req DiffRequest) (*DiffDoc, error) {
 		return nil, err
 	}
 	doc := &DiffDoc{Schema: Schema, A: diffRun(a), B: diffRun(b), Equal: result.Equal, Notes: []string{}, Files: []FileChange{}}
-	x := &explainer{e: e, ctx: ctx, dir: req.Project.Dir, at: req.Place, noData: req.NoData, runs: [2]store.RunID{a.ID, b.ID}}
+	x := &explainer{e: e, ctx: ctx, dir: req.Project.Dir, at: req.Place, noData: req.NoData, lines: req.Lines, runs: [2]store.RunID{a.ID, b.ID}}
 	if doc.Causes, err = x.lay(result.Causes); err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ type DiffRequest struct {
 	A      string `json:"a,omitempty"`
 	B      string `json:"b,omitempty"`
 	NoData bool   `json:"no_data,omitempty"` // tables are not opened
+	Lines  int    `json:"lines,omitempty"`   // of each comparison of lines; 0 for all, up to a hundred thousand
 }
 
 // DiffDoc says what differs from run A to run B: first what somebody changed, then

@@ -351,6 +351,6 @@ func (x *explainer) runFileDiff(a, b *store.RunFile) FileChange {
 		}
 		text[i] = data
 	}
-	c.Diff = lineDiff(text[0], text[1])
+	c.Diff = x.lineDiff(text[0], text[1])
 	return c
 }

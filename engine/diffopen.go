@@ -11,8 +11,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/rogpeppe/go-internal/diff"
-
 	"plumb/engine/compare"
 	"plumb/engine/plan"
 	"plumb/store"
@@ -21,10 +19,9 @@ import (
 
 // Bounds of what an explanation lays open.
 const (
-	maxText      = 1 << 20 // bytes of a file that is compared line by line
-	maxDiffLines = 200
-	maxEntries   = 100 // of a directory
-	openEntries  = 10  // of which the content is compared
+	maxText     = 1 << 20 // bytes of a file that is compared line by line
+	maxEntries  = 100     // of a directory
+	openEntries = 10      // of which the content is compared
 )
 
 // change lays one reason open.
@@ -35,7 +32,7 @@ func (x *explainer) changeAt(r plan.Reason, path string) Change {
 	c := Change{Reason: r}
 	switch r.Kind {
 	case plan.ReasonCommand:
-		c.Diff = lineDiff(commandText(r.Old), commandText(r.New))
+		c.Diff = x.lineDiff(commandText(r.Old), commandText(r.New))
 	case plan.ReasonInput, compare.Varied:
 		if path != "" {
 			c.Name = path
@@ -128,7 +125,7 @@ func (x *explainer) fileDiff(name string, old, new store.Digest) (lines []string
 			if !isText(a) || !isText(b) {
 				return nil, fmt.Sprintf("not text: %d bytes before, %d now", len(a), len(b))
 			}
-			return lineDiff(a, b), ""
+			return x.lineDiff(a, b), ""
 		}
 	}
 	if errors.Is(err, store.ErrTooLarge) {
@@ -229,17 +226,4 @@ func entryChange(a, b tree.Entry) Entry {
 
 func isText(b []byte) bool {
 	return utf8.Valid(b) && !bytes.ContainsRune(b, 0)
-}
-
-// lineDiff is a unified diff without its file header.
-func lineDiff(a, b []byte) []string {
-	text := string(diff.Diff("old", a, "new", b))
-	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
-	for len(lines) > 0 && !strings.HasPrefix(lines[0], "@@") {
-		lines = lines[1:]
-	}
-	if len(lines) > maxDiffLines {
-		lines = append(lines[:maxDiffLines], fmt.Sprintf("… and %d lines more", len(lines)-maxDiffLines))
-	}
-	return lines
 }

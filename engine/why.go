@@ -15,7 +15,7 @@ import (
 // do now with the nearest thing it did before; a stage that is up to date is
 // compared with what it did before that. With runs it compares what is recorded.
 func (e *Engine) Why(ctx context.Context, req WhyRequest) (*WhyDoc, error) {
-	x := &explainer{e: e, ctx: ctx, dir: req.Project.Dir, at: req.Place, noData: req.NoData}
+	x := &explainer{e: e, ctx: ctx, dir: req.Project.Dir, at: req.Place, noData: req.NoData, lines: req.Lines}
 	answer := x.now
 	if req.RunB != "" {
 		answer = x.betweenRuns
@@ -32,6 +32,7 @@ type explainer struct {
 	dir    string
 	at     Place          // whose images are looked into
 	noData bool           // tables are not opened
+	lines  int            // of each comparison of lines, 0 for all
 	runs   [2]store.RunID // that are compared, "" where it is not a run
 	inputs []plan.Resolved
 	scan   *tree.Scanner
