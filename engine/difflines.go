@@ -1,8 +1,10 @@
 package engine
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
+	"unicode"
 
 	"github.com/rogpeppe/go-internal/diff"
 )
@@ -23,6 +25,102 @@ func (x *explainer) lineDiff(a, b []byte) []string {
 		most = min(most, x.lines)
 	}
 	return cutLines(lines, most)
+}
+
+// textDiff compares two texts line by line. Where only what ends lines differs, or a byte
+// order mark, every line would be told: that is said instead. White space within lines
+// may mean something, so the lines are told besides.
+func (x *explainer) textDiff(a, b []byte) (lines []string, note string) {
+	if only := onlyEndings(a, b); only != "" {
+		return nil, only
+	}
+	old, new := endingOf(a), endingOf(b)
+	switch {
+	case bytes.Equal(squeezed(a), squeezed(b)):
+		note = "only white space differs"
+	case old.ends+new.ends == "CRLFLF" || old.ends+new.ends == "LFCRLF":
+		note = "besides, " + endsChange(&old, &new)
+		a, b = bytes.ReplaceAll(a, crlf, lf), bytes.ReplaceAll(b, crlf, lf)
+	}
+	return x.lineDiff(a, b), note
+}
+
+func endsChange(old, new *ending) string {
+	return fmt.Sprintf("line endings are %s where they were %s", new.ends, old.ends)
+}
+
+var byteOrderMark, crlf, lf = []byte("\ufeff"), []byte("\r\n"), []byte("\n")
+
+// onlyEndings says how two texts differ of which all lines are equal, "" for others.
+func onlyEndings(a, b []byte) string {
+	if len(a) == 0 || len(b) == 0 {
+		return ""
+	}
+	var texts [2]ending
+	for i, text := range [][]byte{a, b} {
+		texts[i] = endingOf(text)
+	}
+	old, new := &texts[0], &texts[1]
+	if !bytes.Equal(old.lines, new.lines) {
+		return ""
+	}
+	var parts []string
+	if old.ends != new.ends && old.ends != "" && new.ends != "" {
+		parts = append(parts, endsChange(old, new))
+	}
+	if old.mark != new.mark {
+		parts = append(parts, cameOrWent("a byte order mark", new.mark))
+	}
+	if old.last != new.last {
+		parts = append(parts, cameOrWent("the newline at the end", new.last))
+	}
+	if len(parts) == 0 { // both are mixed: lines tell
+		return ""
+	}
+	return "only " + strings.Join(parts, ", and ")
+}
+
+func cameOrWent(what string, came bool) string {
+	if came {
+		return what + " came"
+	}
+	return what + " went"
+}
+
+// ending is a text taken apart: its lines, and what is around them.
+type ending struct {
+	lines []byte
+	ends  string // CRLF, LF or mixed; "" when it is but one line
+	mark  bool   // it begins with a byte order mark
+	last  bool   // its last line is ended
+}
+
+func endingOf(text []byte) ending {
+	var e ending
+	text, e.mark = bytes.CutPrefix(text, byteOrderMark)
+	all, both := bytes.Count(text, lf), bytes.Count(text, crlf)
+	switch {
+	case all == 0:
+	case both == 0:
+		e.ends = "LF"
+	case both == all:
+		e.ends = "CRLF"
+	default:
+		e.ends = "mixed"
+	}
+	e.lines = bytes.ReplaceAll(text, crlf, lf)
+	e.lines, e.last = bytes.CutSuffix(e.lines, lf)
+	return e
+}
+
+// squeezed is a text without white space.
+func squeezed(text []byte) []byte {
+	return bytes.Map(func(r rune) rune {
+		if unicode.IsSpace(r) || r == 0xfeff {
+			return -1
+		}
+		return r
+	}, text)
 }
 
 // sideRun is lines of a diff that follow each other and are of one side: removed, added,

@@ -53,3 +53,30 @@ func TestCutLines(t *testing.T) {
 		})
 	}
 }
+
+func TestTextsThatDifferInLittle(t *testing.T) {
+	rows := numbered(1, 200, "row,")
+	crlf := strings.ReplaceAll(rows, "\n", "\r\n")
+	for name, tt := range map[string]struct {
+		a, b, want string
+		lines      int
+	}{
+		"line endings":           {rows, crlf, "only line endings are CRLF where they were LF", 0},
+		"and back":               {crlf, rows, "only line endings are LF where they were CRLF", 0},
+		"some line endings":      {rows, strings.Replace(rows, "\n", "\r\n", 1), "only line endings are mixed where they were LF", 0},
+		"other ones of mixed":    {"a\r\nb\n", "a\nb\r\n", "only white space differs", 5},
+		"a byte order mark":      {rows, "\ufeff" + rows, "only a byte order mark came", 0},
+		"all three":              {"\ufeffa\nb\n", "a\r\nb", "only line endings are CRLF where they were LF, and a byte order mark went, and the newline at the end went", 0},
+		"the last newline":       {"a\n", "a", "only the newline at the end went", 0},
+		"a tab for a space":      {"if x:\n\ty\n", "if x:\n y\n", "only white space differs", 4},
+		"a line":                 {rows, strings.Replace(crlf, "7", "8", 1), "besides, line endings are CRLF where they were LF", 9},
+		"nothing in place of it": {"\n", "", "only white space differs", 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			lines, note := (&explainer{}).textDiff([]byte(tt.a), []byte(tt.b))
+			if note != tt.want || len(lines) != tt.lines {
+				t.Errorf("note %q, %d lines; want %q, %d:\n%s", note, len(lines), tt.want, tt.lines, strings.Join(lines, "\n"))
+			}
+		})
+	}
+}

@@ -125,7 +125,8 @@ func (x *explainer) fileDiff(name string, old, new store.Digest) (lines []string
 			if !isText(a) || !isText(b) {
 				return nil, fmt.Sprintf("not text: %d bytes before, %d now", len(a), len(b))
 			}
-			return x.lineDiff(a, b), ""
+			lines, note = x.textDiff(a, b)
+			return lines, note
 		}
 	}
 	if errors.Is(err, store.ErrTooLarge) {

@@ -125,15 +125,16 @@ func job(c *store.CI) string {
 
 // cause prints one cause: on one line where it is a short value, else below it.
 func cause(w io.Writer, s Style, d *engine.Difference) {
-	head := s.paint(yellow, printable(causeTitle(d)))
+	head := s.paint(yellow, visible(causeTitle(d)))
+	old, new := visiblePair(d.Old, d.New)
 	switch {
 	case !short(d):
 	case d.Detail == "added":
-		head += "  " + s.paint(green, printable(d.New))
+		head += "  " + s.paint(green, new)
 	case d.Detail == "removed":
-		head += "  " + s.paint(red, printable(d.Old))
+		head += "  " + s.paint(red, old)
 	default:
-		head += "  " + s.paint(red, printable(orNone(d.Old))) + " → " + s.paint(green, printable(orNone(d.New)))
+		head += "  " + s.paint(red, orNone(old)) + " → " + s.paint(green, orNone(new))
 	}
 	if from := whence(d); from != "" {
 		head += "  (" + printable(from) + ")"
@@ -144,9 +145,10 @@ func cause(w io.Writer, s Style, d *engine.Difference) {
 	fmt.Fprintln(w, "  "+head)
 	c := d.Change
 	if !opened(w, s, &c) && !short(d) && d.Detail != plan.Renamed && c.Note == "" && !isDigest(c.Old) && !isDigest(c.New) {
-		for _, v := range []struct{ color, sign, text string }{{red, "- ", c.Old}, {green, "+ ", c.New}} {
-			if v.text != "" {
-				fmt.Fprintf(w, "    %s\n", s.paint(v.color, Style{Width: maxColumns}.clip(v.sign+printable(v.text), 0)))
+		lines := clippedLines([]string{"- " + old, "+ " + new}, maxColumns)
+		for i, color := range []string{red, green} {
+			if [2]string{old, new}[i] != "" {
+				fmt.Fprintf(w, "    %s\n", s.paint(color, lines[i]))
 			}
 		}
 	}
@@ -159,7 +161,8 @@ func causeTitle(d *engine.Difference) string {
 	t := strings.TrimSpace(string(d.Kind) + " " + d.Name)
 	switch {
 	case d.Detail == plan.Renamed && d.Old != d.New:
-		return string(d.Kind) + " " + d.Old + " renamed to " + d.New
+		old, new := visiblePair(d.Old, d.New)
+		return string(d.Kind) + " " + old + " renamed to " + new
 	case d.Kind == compare.Varied:
 		text := "stage " + d.Stage + ": " + d.Detail
 		if output, ok := strings.CutPrefix(d.Name, "stage."+d.Stage+"."); ok {
