@@ -27,6 +27,7 @@ func newDiffCommand(env *Env) *cli.Command {
 			"Files are compared line by line, CSV, JSON Lines and Parquet as tables, images by their packages.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "no-data", Usage: "do not open tables"},
+			linesFlag(),
 			&cli.StringFlag{Name: "html", Usage: "write a page that needs nothing else into `FILE`"},
 		},
 		Action: func(c *cli.Context) error {
@@ -37,6 +38,9 @@ func newDiffCommand(env *Env) *cli.Command {
 			o := diffOptions{global: g}
 			o.req.Request = engine.Request{Project: engine.Project{Dir: g.dir}, Place: g.place}
 			o.req.NoData = c.Bool("no-data")
+			if o.req.Lines, err = linesOf(c, g); err != nil {
+				return err
+			}
 			switch runs := c.Args().Slice(); len(runs) {
 			case 0:
 			case 1:
@@ -52,6 +56,22 @@ func newDiffCommand(env *Env) *cli.Command {
 			return runDiff(c.Context, o, env)
 		},
 	}
+}
+
+// linesFlag bounds what is told line by line.
+func linesFlag() cli.Flag {
+	return &cli.IntFlag{Name: "lines", Value: 200, Usage: "tell `N` lines of each file that is compared line by line, 0 for all; with --json all unless it is given"}
+}
+
+func linesOf(c *cli.Context, g global) (int, error) {
+	n := c.Int("lines")
+	switch {
+	case n < 0:
+		return 0, usageError("0 is for all", "--lines must not be negative")
+	case g.json && !c.IsSet("lines"):
+		return 0, nil
+	}
+	return n, nil
 }
 
 func runDiff(ctx context.Context, o diffOptions, env *Env) error {

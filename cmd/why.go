@@ -22,6 +22,7 @@ func newWhyCommand(env *Env) *cli.Command {
 		Flags: append(projectFlags(),
 			&cli.StringSliceFlag{Name: "run", Usage: "compare with the run `ID`; twice: compare two runs"},
 			&cli.BoolFlag{Name: "no-data", Usage: "do not open tables"},
+			linesFlag(),
 		),
 		Action: func(c *cli.Context) error {
 			g, err := globals(c, env)
@@ -37,6 +38,9 @@ func newWhyCommand(env *Env) *cli.Command {
 				return err
 			}
 			o.req.NoData = c.Bool("no-data")
+			if o.req.Lines, err = linesOf(c, g); err != nil {
+				return err
+			}
 			switch runs := c.StringSlice("run"); len(runs) {
 			case 2:
 				o.req.RunA, o.req.RunB = runs[0], runs[1]

@@ -124,6 +124,7 @@ type WhyRequest struct {
 	RunB  string `json:"run_b,omitempty"`
 
 	NoData bool `json:"no_data,omitempty"` // tables are not opened
+	Lines  int  `json:"lines,omitempty"`   // see DiffRequest
 }
 
 // WhyDoc is the answer. Changes lead from what the stage was in OldRun to what it is now,

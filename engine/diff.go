@@ -15,7 +15,8 @@ import (
 //
 // What is recorded of both runs goes to compare.Runs, which knows nothing of a store.
 // Records are read of stages alone whose keys differ: two runs of a thousand stages of
-// which one was changed cost two tables of stages and two records.
+// which one was changed cost two tables of stages and two records. What stages gave is
+// said by the runs: a record may have been replaced since.
 func (e *Engine) Diff(ctx context.Context, req DiffRequest) (*DiffDoc, error) {
 	doc, err := e.diff(ctx, req)
 	return doc, shown(req.Project.Dir, err)
@@ -31,7 +32,7 @@ func (e *Engine) diff(ctx context.Context, req DiffRequest) (*DiffDoc, error) {
 		return nil, err
 	}
 	doc := &DiffDoc{Schema: Schema, A: diffRun(a), B: diffRun(b), Equal: result.Equal, Notes: []string{}, Files: []FileChange{}}
-	x := &explainer{e: e, ctx: ctx, dir: req.Project.Dir, at: req.Place, noData: req.NoData}
+	x := &explainer{e: e, ctx: ctx, dir: req.Project.Dir, at: req.Place, noData: req.NoData, lines: req.Lines, runs: [2]store.RunID{a.ID, b.ID}}
 	if doc.Causes, err = x.lay(result.Causes); err != nil {
 		return nil, err
 	}
@@ -103,7 +104,7 @@ func (e *Engine) comparedRuns(a, b *store.Run) (*compare.Result, error) {
 		side := &compare.Run{ID: r.ID, Profile: r.Profile, Targets: r.Targets, Params: r.Params, Maker: e.makers(r)}
 		for n := range r.Stages {
 			st := &r.Stages[n]
-			s := compare.Stage{Name: st.Name, Status: st.Status, Error: st.Error, Reason: st.Reason, Key: st.Key, Metrics: st.Metrics}
+			s := compare.Stage{Name: st.Name, Status: st.Status, Error: st.Error, Reason: st.Reason, Key: st.Key, Metrics: st.Metrics, Outputs: st.Outputs}
 			if other, ok := keys[1-i][st.Name]; ok && other != st.Key && !st.Key.IsZero() {
 				if err := e.fillIn(&s); err != nil {
 					return nil, err
@@ -124,7 +125,10 @@ func (e *Engine) fillIn(s *compare.Stage) error {
 	}
 	var action, note []byte
 	if rec != nil {
-		action, note, s.Outputs = rec.Action, rec.Note, rec.Outputs
+		action, note = rec.Action, rec.Note
+		if s.Outputs == nil {
+			s.Outputs = rec.Outputs
+		}
 		if n := len(rec.Attempts); n > 0 {
 			s.Seconds = rec.Attempts[n-1].Seconds
 		}
@@ -150,11 +154,15 @@ func (e *Engine) makers(r *store.Run) func(store.Digest) (string, string, bool) 
 		if all == nil {
 			all = map[store.Digest]made{}
 			for i := range r.Stages {
-				rec, err := e.store.Record(r.Stages[i].Key)
-				if err != nil || rec == nil {
-					continue // whose outputs are not known
+				outputs := r.Stages[i].Outputs
+				if outputs == nil {
+					rec, err := e.store.Record(r.Stages[i].Key)
+					if err != nil || rec == nil {
+						continue // whose outputs are not known
+					}
+					outputs = rec.Outputs
 				}
-				for _, o := range rec.Outputs {
+				for _, o := range outputs {
 					if _, ok := all[o.Digest]; !ok {
 						all[o.Digest] = made{r.Stages[i].Name, o.Name}
 					}
@@ -175,7 +183,7 @@ func differences(all []compare.Change) []Difference {
 }
 
 func difference(c *compare.Change) Difference {
-	d := Difference{Change: Change{Reason: c.Reason}, Stages: c.Stages, OldFrom: c.OldFrom, NewFrom: c.NewFrom, Relative: c.Relative, Equal: c.Equal, unwritten: !c.Written()}
+	d := Difference{Change: Change{Reason: c.Reason}, Stages: c.Stages, OldFrom: c.OldFrom, NewFrom: c.NewFrom, Relative: c.Relative, Equal: c.Equal, OldName: c.OldName, unwritten: !c.Written()}
 	if len(d.Stages) == 1 {
 		d.Stage = d.Stages[0]
 	}
@@ -194,7 +202,7 @@ func (x *explainer) lay(causes []compare.Change) ([]Difference, error) {
 			return nil, err
 		}
 		d := difference(&causes[i])
-		d.Change = x.change(d.Reason)
+		d.Change = x.changeAt(d.Reason, causes[i].Path)
 		out = append(out, d)
 	}
 	return told(out), nil

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -157,7 +158,7 @@ func TestDiffNamesEachChange(t *testing.T) {
 		"a row":                                 {change: func(r *rig) { r.edit("rows.csv", "3,30\n", "3,30\n4,40\n") }, want: "input rows.csv [a]\n  rows 3 > 4: +1 -0 ~0, columns +0 -0"},
 		"a column":                              {change: func(r *rig) { r.write("rows.csv", "id,price,new\n1,10,a\n2,20,b\n3,30,c\n") }, want: "input rows.csv [a]\n  rows 3 > 3: +0 -0 ~0, columns +1 -0"},
 		"only quotes":                           {change: func(r *rig) { r.edit("rows.csv", "20", `"20"`) }, want: "input rows.csv [a]\n  -2,20\n  +2,\"20\"\n  note as tables they are the same"},
-		"a file that lies":                      {change: func(r *rig) { r.edit("rows.csv", "2,20", "2,20,9,9") }, want: "input rows.csv [a]\n  -2,20\n  +2,20,9,9\n  note not csv as its name says: line 3: 4 fields, where the first row has 2"},
+		"a file that lies":                      {change: func(r *rig) { r.edit("rows.csv", "2,20", "2,20,9,9") }, want: "input rows.csv [a]\n  -2,20\n  +2,20,9,9\n  note \"rows.csv\" of run B is not csv as its name says: line 3: 4 fields, where the first row has 2"},
 		"an environment entry":                  {change: func(r *rig) { r.edit("plumb.hcl", `"info"`, `"debug"`) }, want: "env LEVEL info > debug [a]"},
 		"a new environment entry":               {change: func(r *rig) { r.edit("plumb.hcl", `LEVEL =`, `NEW = "x", LEVEL =`) }, want: "env NEW (added)  > x [a]"},
 		"a seed":                                {change: func(r *rig) { r.edit("plumb.hcl", "seed    = 1", "seed    = 2") }, want: "seed 1 > 2 [a]"},
@@ -168,7 +169,18 @@ func TestDiffNamesEachChange(t *testing.T) {
 			if err := os.Chmod(filepath.Join(r.dir, "code.txt"), n|0o111); err != nil {
 				r.t.Fatal(err)
 			}
-		}, want: "input code.txt [a]\n  note only its executable bit changed"},
+		}, want: "input code.txt [a]\n  note its executable bit was set, and nothing else"},
+		"an executable bit and a line": {change: func(r *rig) {
+			r.edit("code.txt", "two", "zwei")
+			if err := os.Chmod(filepath.Join(r.dir, "code.txt"), n|0o111); err != nil {
+				r.t.Fatal(err)
+			}
+		}, want: "input code.txt [a]\n  -two\n  +zwei\n  note its executable bit was set"},
+		"an executable bit in a directory": {change: func(r *rig) {
+			if err := os.Chmod(filepath.Join(r.dir, "dir/code.txt"), n|0o111); err != nil {
+				r.t.Fatal(err)
+			}
+		}, want: "input dir [b]\n  mode code.txt\n  note its executable bit was set"},
 		"a renamed input": {change: func(r *rig) {
 			r.edit("plumb.hcl", `"code.txt"`, `"other.txt"`)
 			if err := os.Rename(filepath.Join(r.dir, "code.txt"), filepath.Join(r.dir, "other.txt")); err != nil {
@@ -224,7 +236,8 @@ func TestDiffNamesEachChange(t *testing.T) {
 			}
 			r.mustRun(func(q *RunRequest) { q.Project.Params = tt.params })
 			doc := r.diffLatest()
-			if d := cmp.Diff(tt.want, brief(doc.Causes)); d != "" {
+			got := strings.NewReplacer(string(doc.A.Run), "A", string(doc.B.Run), "B").Replace(brief(doc.Causes))
+			if d := cmp.Diff(tt.want, got); d != "" {
 				t.Errorf("causes (-want +got):\n%s", d)
 			}
 			if doc.Same != (tt.want == "") {
@@ -408,8 +421,108 @@ func TestDiffOfAStageThatVaries(t *testing.T) {
 	r.mustRun()
 	r.mustRun(func(q *RunRequest) { q.Force = []string{"a"} })
 	doc := r.diffLatest()
-	if len(doc.Causes) != 1 || doc.Causes[0].Kind != compare.Varied || doc.Causes[0].Name != "stage.a.x" || doc.Same {
-		t.Errorf("causes: %s", brief(doc.Causes))
+	if len(doc.Causes) != 1 || doc.Causes[0].Kind != compare.Varied || doc.Causes[0].Name != "stage.a.x" || doc.Causes[0].Stage != "a" || len(doc.Causes[0].Diff) == 0 || doc.Same || doc.Equal != 0 {
+		t.Errorf("%d equal, causes: %s", doc.Equal, brief(doc.Causes))
+	}
+	if d := cmp.Diff("a: output x (changed)\nb: upstream a (it reads from a)\nb: output y (changed)", consequencesOf(doc)); d != "" {
+		t.Errorf("consequences (-want +got):\n%s", d)
+	}
+}
+
+// TestDiffOfAnExecutableBitThatWent goes the other way.
+func TestDiffOfAnExecutableBitThatWent(t *testing.T) {
+	r := diffRig(t)
+	chmod := func(mode os.FileMode) {
+		for _, name := range []string{"code.txt", "dir/code.txt"} {
+			if err := os.Chmod(filepath.Join(r.dir, name), mode); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	chmod(0o755)
+	r.mustRun()
+	chmod(0o644)
+	r.edit("dir/code.txt", "x", "z")
+	r.mustRun()
+	want := "input code.txt [a]\n  note its executable bit was removed, and nothing else\ninput dir [b]\n  changed code.txt\n  -x\n  +z\n  note its executable bit was removed"
+	if d := cmp.Diff(want, brief(r.diffLatest().Causes)); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+// TestDiffSaysWhichFileLies has the old file not of its form, then both, and then one
+// that is in a directory. why says it, too, also of what did not run yet.
+func TestDiffSaysWhichFileLies(t *testing.T) {
+	r := newRig(t, "stage \"a\" {\n inputs = [\"t.csv\", \"d\"]\n command = [\"print\", \"x\"]\n}\n")
+	r.write("t.csv", "a,b\n1,2,3\n")
+	r.write("d/t.csv", "a,b\n1,2\n")
+	r.mustRun()
+	steps := []struct{ name, file, text, want string }{
+		{"the old one", "t.csv", "a,b\n1,2\n", "\"t.csv\" of run A is not csv as its name says: line 2: 3 fields, where the first row has 2"},
+		{"the new one", "t.csv", "a,b\n\x00\n", "\"t.csv\" of run B is not csv as its name says: line 2: a NUL byte: the file is not text; not text: 8 bytes before, 6 now"},
+		{"both", "t.csv", "a,b\n1\n", "\"t.csv\" of run A is not csv as its name says: line 2: a NUL byte: the file is not text; \"t.csv\" of run B is not csv as its name says: line 2: 1 field, where the first row has 2; not text: 6 bytes before, 6 now"},
+		{"in a directory", "d/t.csv", "a,b\n1\n", "\"d/t.csv\" of run B is not csv as its name says: line 2: 1 field, where the first row has 2"},
+	}
+	for _, st := range steps {
+		r.write(st.file, st.text)
+		why := must(r.Why(t.Context(), WhyRequest{Request: Request{Project: Project{Dir: r.dir}}, Stage: "a"}))
+		r.mustRun()
+		doc := r.diffLatest()
+		told := func(c *Change) string {
+			if len(c.Entries) > 0 {
+				return c.Entries[0].Note
+			}
+			return c.Note
+		}
+		got := strings.NewReplacer(string(doc.A.Run), "A", string(doc.B.Run), "B").Replace(told(&doc.Causes[0].Change))
+		if d := cmp.Diff(st.want, got); d != "" {
+			t.Errorf("%s (-want +got):\n%s", st.name, d)
+		}
+		want := strings.NewReplacer("of run A", "as it was", "of run B", "as it is now").Replace(st.want)
+		if got := told(&why.Changes[0]); got != want {
+			t.Errorf("%s: why says %q, want %q", st.name, got, want)
+		}
+	}
+}
+
+func TestDiffOfARenamedOutput(t *testing.T) {
+	r := newRig(t, "stage \"a\" {\n command = [\"write\", \"x\", \"1\", \";\", \"random\", \"y\"]\n outputs = { report = \"x\", old = \"y\" }\n}\n")
+	r.mustRun()
+	r.edit("plumb.hcl", "report", "rep")
+	r.edit("plumb.hcl", "old", "new")
+	r.mustRun()
+	doc := r.diffLatest()
+	var got []string
+	for i := range doc.Consequences {
+		if c := &doc.Consequences[i]; c.Kind == compare.Output {
+			got = append(got, fmt.Sprint(c.OldName, " > ", c.Name, " ", c.Equal))
+		}
+	}
+	slices.Sort(got)
+	if d := cmp.Diff([]string{"old > new false", "report > rep true"}, got); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+// TestDiffOfALeafThatVaries has nobody read what varies. It is told all the same, as a
+// table where it is one, after the record was replaced; and why says it of the stage.
+func TestDiffOfALeafThatVaries(t *testing.T) {
+	r := newRig(t, "stage \"a\" {\n command = [\"random\", \"x.csv\"]\n outputs = { x = \"x.csv\" }\n}\n")
+	r.mustRun()
+	for range 2 {
+		r.mustRun(func(q *RunRequest) { q.Force = []string{"a"} })
+	}
+	runs := must(r.Runs(t.Context(), RunsRequest{Dir: r.dir})).Runs
+	for _, pair := range [][2]int{{1, 0}, {2, 1}} {
+		older, newer := string(runs[pair[0]].ID), string(runs[pair[1]].ID)
+		doc := r.diffLatest(func(q *DiffRequest) { q.A, q.B = older, newer })
+		if len(doc.Causes) != 1 || doc.Causes[0].Stage != "a" || doc.Causes[0].Table == nil || doc.Same || doc.Equal != 0 {
+			t.Errorf("%d equal, same is %t, causes: %s", doc.Equal, doc.Same, brief(doc.Causes))
+		}
+		why := must(r.Why(t.Context(), WhyRequest{Request: Request{Project: Project{Dir: r.dir}}, Stage: "a", RunA: older, RunB: newer}))
+		if len(why.Changes) != 1 || why.Changes[0].Kind != compare.Varied || why.Changes[0].Table == nil || len(why.Reasons) != 1 || why.Reasons[0].Kind != compare.Varied {
+			t.Errorf("why says %+v", why)
+		}
 	}
 }
 

@@ -13,6 +13,7 @@ type DiffRequest struct {
 	A      string `json:"a,omitempty"`
 	B      string `json:"b,omitempty"`
 	NoData bool   `json:"no_data,omitempty"` // tables are not opened
+	Lines  int    `json:"lines,omitempty"`   // of each comparison of lines; 0 for all, up to a hundred thousand
 }
 
 // DiffDoc says what differs from run A to run B: first what somebody changed, then
@@ -23,7 +24,7 @@ type DiffDoc struct {
 	A            DiffRun      `json:"a"`
 	B            DiffRun      `json:"b"`
 	Same         bool         `json:"same"`
-	Equal        int          `json:"equal"` // stages with equal keys
+	Equal        int          `json:"equal"` // stages with equal keys and results
 	Causes       []Difference `json:"causes"`
 	Consequences []Difference `json:"consequences"`
 	Unknown      []Difference `json:"unknown"`
@@ -52,6 +53,7 @@ type Difference struct {
 	NewFrom  string   `json:"new_from,omitempty"`
 	Relative *float64 `json:"relative,omitempty"` // change of a metric or duration, as a part of the old value
 	Equal    bool     `json:"equal,omitempty"`    // of an output
+	OldName  string   `json:"old_name,omitempty"` // of an output that has another name now
 
 	unwritten bool // a text that is written as it was
 }

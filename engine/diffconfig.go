@@ -351,6 +351,8 @@ func (x *explainer) runFileDiff(a, b *store.RunFile) FileChange {
 		}
 		text[i] = data
 	}
-	c.Diff = lineDiff(text[0], text[1])
+	if c.Diff, c.Note = x.textDiff(text[0], text[1]); c.Diff == nil {
+		c.Diff = []string{}
+	}
 	return c
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"plumb/engine/table"
@@ -51,7 +52,7 @@ func (x *explainer) tableChange(c *Change, old, new store.Digest) (done bool, wh
 	var form *table.FormError
 	switch {
 	case errors.As(err, &form):
-		return false, notOfItsForm(form)
+		return false, x.notOfItsForm(form, a, b)
 	case err != nil:
 		return false, "not compared as tables: " + err.Error()
 	case d.Same: // quotes, line ends: only lines tell
@@ -76,11 +77,43 @@ func (e *Engine) scratch() (dir string, clear func() error, err error) {
 // firstRows is how many rows of each kind are shown.
 const firstRows = 5
 
-func notOfItsForm(e *table.FormError) string {
-	if e.Line > 0 {
-		return fmt.Sprintf("not %s as its name says: line %d: %s", e.Form, e.Line, e.Reason)
+// notOfItsForm says which of two files is not what its name says. It is the one that was
+// found first: the other one may lie as well, and is looked at by itself.
+func (x *explainer) notOfItsForm(e *table.FormError, a, b table.File) string {
+	other := b
+	if e.Second {
+		other = a
 	}
-	return fmt.Sprintf("not %s as its name says: %s", e.Form, e.Reason)
+	all := []*table.FormError{e}
+	var also *table.FormError
+	if _, err := table.Compare(x.ctx, other, other, table.Options{}); errors.As(err, &also) {
+		also.Second = !e.Second
+		all = append(all, also)
+	}
+	if len(all) == 2 && e.Second {
+		slices.Reverse(all)
+	}
+	var texts []string
+	for _, e := range all {
+		text := fmt.Sprintf("%q %s is not %s as its name says: ", e.Name, x.side(e.Second), e.Form)
+		if e.Line > 0 {
+			text += fmt.Sprintf("line %d: ", e.Line)
+		}
+		texts = append(texts, text+e.Reason)
+	}
+	return notes(texts...)
+}
+
+// side names the run that content is of.
+func (x *explainer) side(second bool) string {
+	i := 0
+	if second {
+		i = 1
+	}
+	if x.runs[i] != "" {
+		return "of run " + string(x.runs[i])
+	}
+	return [2]string{"as it was", "as it is now"}[i]
 }
 
 // tableFile finds a content: in the store, or in the project where it is still as it

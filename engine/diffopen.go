@@ -11,8 +11,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/rogpeppe/go-internal/diff"
-
 	"plumb/engine/compare"
 	"plumb/engine/plan"
 	"plumb/store"
@@ -21,20 +19,26 @@ import (
 
 // Bounds of what an explanation lays open.
 const (
-	maxText      = 1 << 20 // bytes of a file that is compared line by line
-	maxDiffLines = 200
-	maxEntries   = 100 // of a directory
-	openEntries  = 10  // of which the content is compared
+	maxText     = 1 << 20 // bytes of a file that is compared line by line
+	maxEntries  = 100     // of a directory
+	openEntries = 10      // of which the content is compared
 )
 
 // change lays one reason open.
-func (x *explainer) change(r plan.Reason) Change {
+func (x *explainer) change(r plan.Reason) Change { return x.changeAt(r, "") }
+
+// changeAt lays one reason open, whose content lay at a path when its name is none.
+func (x *explainer) changeAt(r plan.Reason, path string) Change {
 	c := Change{Reason: r}
 	switch r.Kind {
 	case plan.ReasonCommand:
-		c.Diff = lineDiff(commandText(r.Old), commandText(r.New))
+		c.Diff = x.lineDiff(commandText(r.Old), commandText(r.New))
 	case plan.ReasonInput, compare.Varied:
+		if path != "" {
+			c.Name = path
+		}
 		x.inputChange(&c)
+		c.Name = r.Name
 	case plan.ReasonImage:
 		x.imageChange(&c)
 	}
@@ -56,17 +60,34 @@ func commandText(v string) []byte {
 func (x *explainer) inputChange(c *Change) {
 	oldKind, oldDigest, ok1 := plan.InputDigest(c.Old)
 	newKind, newDigest, ok2 := plan.InputDigest(c.New)
+	bit := execChange(strings.Contains(c.Old, " executable "), strings.Contains(c.New, " executable "))
 	switch {
 	case !ok1 || !ok2:
 	case oldKind != newKind:
 		c.Note = fmt.Sprintf("it was a %s and is a %s", oldKind, newKind)
 	case oldDigest == newDigest:
-		c.Note = "only its executable bit changed"
+		c.Note = bit + ", and nothing else"
 	case oldKind == store.KindFile:
 		x.fileChange(c, oldDigest, newDigest)
+		c.Note = notes(c.Note, bit)
 	default:
 		c.Entries, c.Note = x.treeDiff(c.Name, oldDigest, newDigest)
 	}
+}
+
+// execChange says whether a file's executable bit was set or removed, "" for neither.
+func execChange(was, is bool) string {
+	switch {
+	case is && !was:
+		return "its executable bit was set"
+	case was && !is:
+		return "its executable bit was removed"
+	}
+	return ""
+}
+
+func notes(all ...string) string {
+	return strings.Join(slices.DeleteFunc(all, func(n string) bool { return n == "" }), "; ")
 }
 
 // errNotKept says that content is neither in the store nor in the project any more.
@@ -104,7 +125,8 @@ func (x *explainer) fileDiff(name string, old, new store.Digest) (lines []string
 			if !isText(a) || !isText(b) {
 				return nil, fmt.Sprintf("not text: %d bytes before, %d now", len(a), len(b))
 			}
-			return lineDiff(a, b), ""
+			lines, note = x.textDiff(a, b)
+			return lines, note
 		}
 	}
 	if errors.Is(err, store.ErrTooLarge) {
@@ -145,7 +167,7 @@ func (x *explainer) treeDiff(name string, old, new store.Digest) ([]Entry, strin
 			opened++
 			one := Change{Reason: plan.Reason{Name: name + "/" + en.Path}}
 			x.fileChange(&one, en.old, en.new)
-			en.Diff, en.Table, en.Note = one.Diff, one.Table, one.Note
+			en.Diff, en.Table, en.Note = one.Diff, one.Table, notes(one.Note, en.Note)
 		}
 	}
 	return out, note
@@ -192,11 +214,11 @@ func entryChange(a, b tree.Entry) Entry {
 	en := Entry{Path: b.Path, Change: "changed", old: a.Digest, new: b.Digest}
 	switch {
 	case a.Kind == b.Kind && a.Digest == b.Digest && a.Link == b.Link && a.Exec != b.Exec:
-		en.Change = "mode"
+		en.Change, en.Note = "mode", execChange(a.Exec, b.Exec)
 	case a.Kind != b.Kind:
 		en.Note = fmt.Sprintf("it was a %s and is a %s", entryKinds[a.Kind], entryKinds[b.Kind])
 	case a.Kind == tree.KindFile:
-		en.kind = tree.KindFile
+		en.kind, en.Note = tree.KindFile, execChange(a.Exec, b.Exec)
 	case a.Link != b.Link:
 		en.Note = fmt.Sprintf("it pointed to %s and points to %s", a.Link, b.Link)
 	}
@@ -205,17 +227,4 @@ func entryChange(a, b tree.Entry) Entry {
 
 func isText(b []byte) bool {
 	return utf8.Valid(b) && !bytes.ContainsRune(b, 0)
-}
-
-// lineDiff is a unified diff without its file header.
-func lineDiff(a, b []byte) []string {
-	text := string(diff.Diff("old", a, "new", b))
-	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
-	for len(lines) > 0 && !strings.HasPrefix(lines[0], "@@") {
-		lines = lines[1:]
-	}
-	if len(lines) > maxDiffLines {
-		lines = append(lines[:maxDiffLines], fmt.Sprintf("… and %d lines more", len(lines)-maxDiffLines))
-	}
-	return lines
 }

@@ -15,7 +15,7 @@ import (
 // do now with what it did in the last run; of a stage that is up to date it says who made
 // its result, and what differed from the run before (whymade.go). With runs it compares what is recorded.
 func (e *Engine) Why(ctx context.Context, req WhyRequest) (*WhyDoc, error) {
-	x := &explainer{e: e, ctx: ctx, dir: req.Project.Dir, at: req.Place, noData: req.NoData}
+	x := &explainer{e: e, ctx: ctx, dir: req.Project.Dir, at: req.Place, noData: req.NoData, lines: req.Lines}
 	answer := x.now
 	if req.RunB != "" {
 		answer = x.betweenRuns
@@ -30,8 +30,10 @@ type explainer struct {
 	e      *Engine
 	ctx    context.Context
 	dir    string
-	at     Place // whose images are looked into
-	noData bool  // tables are not opened
+	at     Place          // whose images are looked into
+	noData bool           // tables are not opened
+	lines  int            // of each comparison of lines, 0 for all
+	runs   [2]store.RunID // that are compared, "" where it is not a run
 	inputs []plan.Resolved
 	scan   *tree.Scanner
 
@@ -117,6 +119,7 @@ func (x *explainer) betweenRuns(req WhyRequest) (*WhyDoc, error) {
 	if err != nil {
 		return nil, err
 	}
+	x.runs = [2]store.RunID{a.run, b.run}
 	doc := &WhyDoc{Schema: Schema, Stage: req.Stage, Key: b.key, OldKey: a.key, OldRun: a.run, NewRun: b.run}
 	x.compare(doc, a, b)
 	return doc, x.upstream(doc, a, b)
@@ -136,6 +139,7 @@ func (x *explainer) upstream(doc *WhyDoc, a, b *recorded) error {
 	if err != nil {
 		return err
 	}
+	x.varied(doc, result)
 	before := result.Upstream(doc.Stage)
 	if len(before) == 0 {
 		return nil
@@ -155,6 +159,21 @@ func (x *explainer) upstream(doc *WhyDoc, a, b *recorded) error {
 	}
 	doc.Causes, err = x.lay(causes)
 	return err
+}
+
+// varied says that the stage gave something else for the same, when it did.
+func (x *explainer) varied(doc *WhyDoc, result *compare.Result) {
+	for i := range result.Causes {
+		c := &result.Causes[i]
+		if c.Kind != compare.Varied || !slices.Contains(c.Stages, doc.Stage) {
+			continue
+		}
+		if len(doc.Changes) == 0 { // nothing else differs
+			doc.Reasons = nil
+		}
+		doc.Reasons = append(doc.Reasons, c.Reason)
+		doc.Changes = append(doc.Changes, x.changeAt(c.Reason, c.Path))
+	}
 }
 
 // waiting names what makes the stages run that a stage waits for.
@@ -244,7 +263,7 @@ func (x *explainer) againstRun(doc *WhyDoc, req WhyRequest, d plan.Decision, not
 	if err != nil {
 		return nil, err
 	}
-	doc.OldKey, doc.OldRun = a.key, a.run
+	doc.OldKey, doc.OldRun, x.runs[0] = a.key, a.run, a.run
 	if d.Action == nil { // pending: what is known of it is in the reasons
 		x.fill(doc, d.Reasons)
 		return doc, nil

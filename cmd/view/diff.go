@@ -125,28 +125,30 @@ func job(c *store.CI) string {
 
 // cause prints one cause: on one line where it is a short value, else below it.
 func cause(w io.Writer, s Style, d *engine.Difference) {
-	head := s.paint(yellow, printable(causeTitle(d)))
+	head := s.paint(yellow, visible(causeTitle(d)))
+	old, new := visiblePair(d.Old, d.New)
 	switch {
 	case !short(d):
 	case d.Detail == "added":
-		head += "  " + s.paint(green, printable(d.New))
+		head += "  " + s.paint(green, new)
 	case d.Detail == "removed":
-		head += "  " + s.paint(red, printable(d.Old))
+		head += "  " + s.paint(red, old)
 	default:
-		head += "  " + s.paint(red, printable(orNone(d.Old))) + " → " + s.paint(green, printable(orNone(d.New)))
+		head += "  " + s.paint(red, orNone(old)) + " → " + s.paint(green, orNone(new))
 	}
 	if from := whence(d); from != "" {
 		head += "  (" + printable(from) + ")"
 	}
-	if len(d.Stages) > 0 && d.Kind != compare.Stages {
+	if len(d.Stages) > 0 && d.Kind != compare.Stages && d.Kind != compare.Varied {
 		head += "  " + s.paint(dim, printable(stageList(d.Stages, 4)))
 	}
 	fmt.Fprintln(w, "  "+head)
 	c := d.Change
 	if !opened(w, s, &c) && !short(d) && d.Detail != plan.Renamed && c.Note == "" && !isDigest(c.Old) && !isDigest(c.New) {
-		for _, v := range []struct{ color, sign, text string }{{red, "- ", c.Old}, {green, "+ ", c.New}} {
-			if v.text != "" {
-				fmt.Fprintf(w, "    %s\n", s.paint(v.color, Style{Width: maxColumns}.clip(v.sign+printable(v.text), 0)))
+		lines := clippedLines([]string{"- " + old, "+ " + new}, maxColumns)
+		for i, color := range []string{red, green} {
+			if [2]string{old, new}[i] != "" {
+				fmt.Fprintf(w, "    %s\n", s.paint(color, lines[i]))
 			}
 		}
 	}
@@ -159,9 +161,14 @@ func causeTitle(d *engine.Difference) string {
 	t := strings.TrimSpace(string(d.Kind) + " " + d.Name)
 	switch {
 	case d.Detail == plan.Renamed && d.Old != d.New:
-		return string(d.Kind) + " " + d.Old + " renamed to " + d.New
+		old, new := visiblePair(d.Old, d.New)
+		return string(d.Kind) + " " + old + " renamed to " + new
 	case d.Kind == compare.Varied:
-		return "different output: " + d.Detail
+		text := "stage " + d.Stage + ": " + d.Detail
+		if output, ok := strings.CutPrefix(d.Name, "stage."+d.Stage+"."); ok {
+			text += ", output " + output
+		}
+		return text
 	case d.Kind == compare.Targets:
 		return "targets: " + d.Detail
 	case d.Detail == "added" || d.Detail == "removed":
@@ -206,9 +213,11 @@ type outcome struct {
 	stage   string
 	follows string
 	status  string
+	timed   bool
 	took    string
 	equal   []string
 	changed []string
+	renamed []string
 	metrics []line
 }
 
@@ -230,15 +239,20 @@ func outcomes(doc *engine.DiffDoc) []*outcome {
 		case compare.Status:
 			o.status = statuses(d)
 		case compare.Output:
-			if d.Equal {
+			switch {
+			case d.OldName != "" && d.Equal:
+				o.renamed = append(o.renamed, "output "+d.Name+" is what "+d.OldName+" was")
+			case d.OldName != "":
+				o.renamed = append(o.renamed, "output "+d.Name+" is not what "+d.OldName+" was")
+			case d.Equal:
 				o.equal = append(o.equal, d.Name)
-			} else {
+			default:
 				o.changed = append(o.changed, d.Name)
 			}
 		case compare.Metric:
 			o.metrics = append(o.metrics, line{"", metricLine(d)})
 		case compare.Duration:
-			o.took = took(d)
+			o.timed, o.took = true, took(d)
 		}
 	}
 	return out
@@ -267,7 +281,14 @@ func took(d *engine.Difference) string {
 }
 
 func metricLine(d *engine.Difference) string {
-	text := fmt.Sprintf("%s  %s → %s", d.Name, rounded(d.Old), rounded(d.New))
+	old, new := rounded(d.Old), rounded(d.New)
+	a, errA := strconv.ParseFloat(d.Old, 64)
+	b, errB := strconv.ParseFloat(d.New, 64)
+	if errA == nil && errB == nil {
+		both := apart(a, b)
+		old, new = both[0], both[1]
+	}
+	text := fmt.Sprintf("%s  %s → %s", d.Name, old, new)
 	if d.Relative != nil {
 		text += "  " + percent(*d.Relative)
 	}
@@ -302,8 +323,12 @@ func (o *outcome) line() string {
 	if len(o.equal) > 0 {
 		parts = append(parts, "output "+strings.Join(o.equal, ", ")+" is what it was")
 	}
+	parts = append(parts, o.renamed...)
 	if o.took != "" {
 		parts = append(parts, o.took)
+	}
+	if len(parts)+len(o.metrics) == 0 && o.timed { // nothing else is known of it
+		return "took as long as before"
 	}
 	return strings.Join(parts, "; ")
 }
@@ -325,8 +350,12 @@ func consequences(w io.Writer, s Style, doc *engine.DiffDoc) {
 			fmt.Fprintf(w, "  and of %s more; --json has them all\n", plural(len(all)-i, "stage"))
 			break
 		}
-		fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("  %s  %s", pad(printable(o.stage), wide), printable(o.line())), " "))
-		for _, m := range o.metrics {
+		text, metrics := o.line(), o.metrics
+		if text == "" && len(metrics) > 0 {
+			text, metrics = "metric "+metrics[0].text, metrics[1:]
+		}
+		fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("  %s  %s", pad(printable(o.stage), wide), printable(text)), " "))
+		for _, m := range metrics {
 			fmt.Fprintf(w, "  %s  metric %s\n", pad("", wide), printable(m.text))
 		}
 	}

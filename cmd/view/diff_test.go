@@ -2,6 +2,7 @@ package view
 
 import (
 	"bytes"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"plumb/engine"
 	"plumb/engine/compare"
+	"plumb/engine/event"
 	"plumb/engine/inventory"
 	"plumb/engine/plan"
 	tables "plumb/engine/table"
@@ -171,6 +173,54 @@ func TestSizesOfTables(t *testing.T) {
 	} {
 		if got := sizes(&tables.Diff{A: tt.a, B: tt.b}); got != tt.want {
 			t.Errorf("%s: %q, want %q", name, got, tt.want)
+		}
+	}
+}
+
+func TestNumbersSideBySide(t *testing.T) {
+	for name, tt := range map[string]struct {
+		values []float64
+		want   []string
+	}{
+		"six digits will do":  {[]float64{0.1234567, 1.5}, []string{"0.123457", "1.5"}},
+		"the seventh differs": {[]float64{0.9123456, 0.9123457}, []string{"0.9123456", "0.9123457"}},
+		"the last bit":        {[]float64{math.Nextafter(0.3, 1), 0.3}, []string{"0.30000000000000004", "0.3"}},
+		"equal ones":          {[]float64{1.23456789, 1.23456789, math.NaN(), math.NaN()}, []string{"1.23457", "1.23457", "NaN", "NaN"}},
+		"one of many":         {[]float64{1000001, 2, 1000002}, []string{"1000001", "2", "1000002"}},
+		"none":                {nil, []string{}},
+	} {
+		if d := cmp.Diff(tt.want, apart(tt.values...)); d != "" {
+			t.Errorf("%s (-want +got):\n%s", name, d)
+		}
+	}
+	doc := &engine.DiffDoc{Consequences: []engine.Difference{{Change: engine.Change{Reason: plan.Reason{Kind: compare.Metric, Name: "acc", Old: "0.9123456", New: "0.9123457"}}, Stage: "a", Stages: []string{"a"}}}}
+	var b bytes.Buffer
+	Diff(&b, Style{}, doc, false)
+	Compared(&b, Style{}, &engine.CompareDoc{Runs: []engine.RunRow{{}, {}, {}}, Rows: []engine.CompareRow{{Kind: "metric", Name: "acc", Cells: []engine.Cell{{Number: part(0.9123456)}, {Lacking: true}, {Number: part(0.9123457)}}}}})
+	metrics(&b, Style{}, []event.Stage{{Name: "a", Metrics: map[string]float64{"acc": 0.9123457}, Previous: map[string]float64{"acc": 0.9123456}}})
+	for _, want := range []string{"acc  0.9123456 → 0.9123457", "metric acc  0.9123456  –  0.9123457", "a.acc  0.9123457  was 0.9123456"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("there is no %q in:\n%s", want, b.String())
+		}
+	}
+}
+
+func TestOutcomes(t *testing.T) {
+	difference := func(kind plan.ReasonKind, name, oldName string, equal bool) engine.Difference {
+		return engine.Difference{Change: engine.Change{Reason: plan.Reason{Kind: kind, Name: name, Old: "1", New: "1.01"}}, Stage: "a", Equal: equal, OldName: oldName}
+	}
+	for name, tt := range map[string]struct {
+		of   []engine.Difference
+		want string
+	}{
+		"outputs with other names": {[]engine.Difference{difference(compare.Output, "rep", "report", true), difference(compare.Output, "new", "old", false)}, "output rep is what report was; output new is not what old was"},
+		"nothing but the time":     {[]engine.Difference{difference(compare.Duration, "", "", false)}, "took as long as before"},
+		"the time and a metric":    {[]engine.Difference{difference(compare.Duration, "", "", false), difference(compare.Metric, "m", "", false)}, "metric m  1 → 1.01"},
+	} {
+		var b bytes.Buffer
+		Diff(&b, Style{}, &engine.DiffDoc{Consequences: tt.of}, false)
+		if !strings.Contains(b.String(), "\n  a  "+tt.want+"\n") {
+			t.Errorf("%s: want %q in:\n%s", name, tt.want, b.String())
 		}
 	}
 }

@@ -97,7 +97,8 @@ func pageOf(doc *engine.DiffDoc) *page {
 func pageCauseOf(d *engine.Difference) pageCause {
 	c := pageCause{Title: causeTitle(d), From: whence(d), Stages: d.Stages, Note: d.Note}
 	if d.Detail != plan.Renamed && d.Kind != plan.ReasonCommand && !isDigest(d.Old) && !isDigest(d.New) && (d.Old != "" || d.New != "") {
-		c.Old, c.New = orNone(d.Old), orNone(d.New)
+		old, new := visiblePair(d.Old, d.New)
+		c.Old, c.New = orNone(old), orNone(new)
 	}
 	if len(d.Diff) > 0 {
 		c.Blocks = append(c.Blocks, pageText{"lines", pageLines(d.Diff), ""})
@@ -131,7 +132,8 @@ func pageCauseOf(d *engine.Difference) pageCause {
 
 func pageLines(diff []string) []pageLine {
 	var out []pageLine
-	for _, l := range diff {
+	shown := visibleLines(diff)
+	for i, l := range diff {
 		class := ""
 		switch {
 		case strings.HasPrefix(l, "@@"):
@@ -141,7 +143,7 @@ func pageLines(diff []string) []pageLine {
 		case strings.HasPrefix(l, "-"):
 			class = "del"
 		}
-		out = append(out, pageLine{class, l})
+		out = append(out, pageLine{class, shown[i]})
 	}
 	return out
 }
@@ -150,7 +152,7 @@ func signed(lines []line) []pageLine {
 	classes := map[string]string{"+": "add", "-": "del", "~": "mod"}
 	var out []pageLine
 	for _, l := range lines {
-		text := l.text
+		text := visible(l.text)
 		if l.sign != "" {
 			text = l.sign + " " + text
 		}

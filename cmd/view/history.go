@@ -3,6 +3,7 @@ package view
 import (
 	"fmt"
 	"io"
+	"math"
 	"sort"
 	"strconv"
 	"strings"
@@ -131,12 +132,23 @@ func Compared(w io.Writer, s Style, doc *engine.CompareDoc) {
 	}
 	rows = append(rows, status)
 	for _, row := range doc.Rows {
+		var values []float64
+		for _, c := range row.Cells {
+			if c.Number != nil {
+				values = append(values, *c.Number)
+			}
+		}
+		texts := apart(values...)
 		line := []string{row.Kind + " " + printable(row.Name)}
 		if row.Kind == row.Name {
 			line[0] = row.Name
 		}
 		for _, c := range row.Cells {
-			line = append(line, cell(c))
+			if c.Number == nil {
+				line = append(line, cell(c))
+				continue
+			}
+			line, texts = append(line, texts[0]), texts[1:]
 		}
 		rows = append(rows, line)
 	}
@@ -157,12 +169,10 @@ func Compared(w io.Writer, s Style, doc *engine.CompareDoc) {
 	}
 }
 
+// cell is one that has no number.
 func cell(c engine.Cell) string {
-	switch {
-	case c.Lacking:
+	if c.Lacking {
 		return lacking
-	case c.Number != nil:
-		return number(*c.Number)
 	}
 	return paramValue(c.Value)
 }
@@ -328,7 +338,33 @@ func keys[V any](m map[string]V) []string {
 	return out
 }
 
-func number(v float64) string { return strconv.FormatFloat(v, 'g', 6, 64) }
+func number(v float64) string { return strconv.FormatFloat(v, 'g', digits, 64) }
+
+// digits is how many of a number are shown where it stands alone.
+const digits = 6
+
+// apart writes numbers that stand beside each other, with as many digits as it takes to
+// see which differ: six will do mostly.
+func apart(values ...float64) []string {
+	out := make([]string, len(values))
+	for n := digits; n <= 17; n++ {
+		if n == 17 {
+			n = -1 // as many as it takes to read the very same again
+		}
+		of := map[string]float64{}
+		clear := true
+		for i, v := range values {
+			out[i] = strconv.FormatFloat(v, 'g', n, 64)
+			was, ok := of[out[i]]
+			clear = clear && (!ok || was == v || math.IsNaN(v))
+			of[out[i]] = v
+		}
+		if clear || n < 0 {
+			break
+		}
+	}
+	return out
+}
 
 // Got prints where an artifact is now.
 func Got(w io.Writer, _ Style, doc *engine.GetDoc, quiet bool) {

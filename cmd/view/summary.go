@@ -82,7 +82,8 @@ func metrics(w io.Writer, s Style, stages []event.Stage) {
 			v := st.Metrics[name]
 			row := []string{"  metric  " + st.Name + "." + name, number(v)}
 			if old, ok := st.Previous[name]; ok && old != v {
-				row = append(row, fmt.Sprintf("was %s (%s)", number(old), relative(old, v)))
+				both := apart(v, old)
+				row = []string{row[0], both[0], fmt.Sprintf("was %s (%s)", both[1], relative(old, v))}
 			}
 			rows = append(rows, row)
 		}

@@ -22,18 +22,23 @@ func tableLines(d *tables.Diff, most int) []line {
 	say := func(sign, format string, args ...any) { out = append(out, line{sign, fmt.Sprintf(format, args...)}) }
 	c := d.Columns
 	for _, v := range c.Added {
-		say("+", "column %s  %s", v.Name, v.Type)
+		say("+", "column %s  %s", visibleValue(v.Name), v.Type)
 	}
 	for _, v := range c.Removed {
-		say("-", "column %s  %s", v.Name, v.Type)
+		say("-", "column %s  %s", visibleValue(v.Name), v.Type)
 	}
 	for _, v := range c.Renamed {
-		say("~", "column %s is called %s", v.Old, v.New)
+		old, new := cellPair(v.Old, v.New)
+		say("~", "column %s is called %s", old, new)
 	}
 	for _, v := range c.Retyped {
 		say("~", "column %s  %s → %s", v.Name, v.Old, v.New)
 	}
 	for _, v := range c.Moved {
+		if v.Old == v.New {
+			say("~", "column %s has other columns before it at place %d", v.Name, v.New)
+			continue
+		}
 		say("~", "column %s moved from place %d to %d", v.Name, v.Old, v.New)
 	}
 	out = append(out, rowLines(&d.Rows)...)
@@ -78,7 +83,8 @@ func means(s *tables.ColumnShift) string {
 	if s.A.Mean == nil || s.B.Mean == nil {
 		return ""
 	}
-	return fmt.Sprintf(", mean %s → %s", number(*s.A.Mean), number(*s.B.Mean))
+	both := apart(*s.A.Mean, *s.B.Mean)
+	return fmt.Sprintf(", mean %s → %s", both[0], both[1])
 }
 
 // rowCounts is "" when no row differs.
@@ -108,11 +114,12 @@ func rowLines(r *tables.Rows) []line {
 	for _, c := range r.FirstChanged {
 		where := fmt.Sprintf("row %d", c.NumberB)
 		if c.Key != "" {
-			where += fmt.Sprintf(" (%s %s)", r.Key, c.Key)
+			where += fmt.Sprintf(" (%s %s)", r.Key, visibleValue(c.Key))
 		}
 		var cells []string
 		for _, v := range c.Cells {
-			cells = append(cells, fmt.Sprintf("%s %s → %s", v.Column, tableCell(v.Old), tableCell(v.New)))
+			old, new := cellPair(tableCell(v.Old), tableCell(v.New))
+			cells = append(cells, fmt.Sprintf("%s %s → %s", v.Column, old, new))
 		}
 		say("~", "%s  %s", where, strings.Join(cells, ", "))
 	}
@@ -137,7 +144,7 @@ func allShown(r *tables.Rows) bool { return r.Changed+r.Added+r.Removed <= shown
 func cellsOf(all []tables.Value) string {
 	var texts []string
 	for _, v := range all {
-		texts = append(texts, tableCell(v.Text))
+		texts = append(texts, visibleValue(tableCell(v.Text)))
 	}
 	return strings.Join(texts, ", ")
 }

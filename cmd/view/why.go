@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"plumb/engine"
+	"plumb/engine/compare"
 	"plumb/engine/plan"
 )
 
@@ -89,11 +90,12 @@ func change(w io.Writer, s Style, c engine.Change) {
 		return
 	}
 	if !opened(w, s, &c) && (c.Note == "" || c.Kind == plan.ReasonImage) && (c.Old != "" || c.New != "") {
+		old, new := visiblePair(c.Old, c.New)
 		if c.Old != "" || c.Detail == "" {
-			fmt.Fprintf(w, "    %s\n", s.paint(red, "- "+printable(c.Old)))
+			fmt.Fprintf(w, "    %s\n", s.paint(red, "- "+old))
 		}
 		if c.New != "" || c.Detail == "" {
-			fmt.Fprintf(w, "    %s\n", s.paint(green, "+ "+printable(c.New)))
+			fmt.Fprintf(w, "    %s\n", s.paint(green, "+ "+new))
 		}
 	}
 	if c.Note != "" {
@@ -142,7 +144,7 @@ func opened(w io.Writer, s Style, c *engine.Change) bool {
 func signedLines(w io.Writer, s Style, indent string, lines []line) {
 	colors := map[string]string{"+": green, "-": red, "~": yellow}
 	for _, l := range lines {
-		text := printable(l.text)
+		text := visible(l.text)
 		if text == "" {
 			continue
 		}
@@ -156,6 +158,9 @@ func signedLines(w io.Writer, s Style, indent string, lines []line) {
 var entryMark = map[string]string{"added": "+", "removed": "-", "changed": "~", "mode": "x"}
 
 func title(c engine.Change) string {
+	if c.Kind == compare.Varied {
+		return printable(c.Name + ": " + c.Detail)
+	}
 	if c.Old == "" && c.New == "" {
 		return printable(c.Reason.String())
 	}
@@ -167,8 +172,9 @@ func title(c engine.Change) string {
 }
 
 func diffLines(w io.Writer, s Style, indent string, lines []string) {
-	for _, l := range lines {
-		text := Style{Width: maxColumns}.clip(printable(l), 0)
+	shown := clippedLines(visibleLines(lines), maxColumns)
+	for i, l := range lines {
+		text := shown[i]
 		switch {
 		case strings.HasPrefix(l, "+"):
 			text = s.paint(green, text)

@@ -9,14 +9,18 @@
 // that differs is either
 //
 //   - an input that a stage made which differs itself: that is a consequence;
-//   - an input that a stage made whose key is the same: that stage gives not the same
-//     for the same, which is a cause of its own (Varied), since nobody changed anything;
+//   - an input that a stage made whose key is the same: that is a consequence, too, see
+//     below;
 //   - what follows from another field: plan.Causes;
 //   - or a cause.
 //
 // A key that differs so always has a cause: by induction along the graph, whose stages
 // that read from no other can only differ by what somebody changed. Where an action is
 // not kept any more nothing can be said about its stage, and that is said.
+//
+// Equal keys whose results differ are a cause of their own (Varied), at the stage that
+// gave not the same for the same: nobody changed anything, and it is told whether another
+// stage reads the result or not.
 //
 // # One cause is told once
 //
@@ -64,7 +68,7 @@ type Run struct {
 }
 
 // Stage is a stage of a run. What an equal key makes needless may be left out: Fields,
-// Note, Outputs and Seconds.
+// Note and Seconds.
 type Stage struct {
 	Name    string
 	Status  string
@@ -73,7 +77,7 @@ type Stage struct {
 	Key     store.Key
 	Fields  []plan.Field // nil when the action is not kept
 	Note    plan.Note
-	Outputs []store.Output // nil when there is no result, or it is not kept
+	Outputs []store.Output // as they were in the run; nil when there is no result, or it is not kept
 	Metrics map[string]float64
 	Seconds float64 // of the attempt that made the result, 0 for none
 }
@@ -86,6 +90,8 @@ type Change struct {
 	NewFrom  string   // likewise
 	Relative *float64 // change of a number, as a part of the old one
 	Equal    bool     // of an output: it is what it was
+	OldName  string   // of an output: what it was called, if not the same
+	Path     string   // of an output that varied: where the stage wrote it
 	written  string   // of causes that stand once in the files for many stages
 }
 
@@ -98,7 +104,7 @@ type Result struct {
 	Causes       []Change
 	Consequences []Change
 	Unknown      []Change // what cannot be told
-	Equal        int      // stages whose keys are equal
+	Equal        int      // stages whose keys are equal, and whose results are as far as they are known
 
 	Follows map[string][]string // by stage, those because of which it differs
 }
@@ -125,7 +131,7 @@ func (r *Result) Upstream(stage string) map[string]bool {
 
 // Runs compares run a with run b.
 func Runs(a, b *Run) *Result {
-	c := &comparison{runs: [2]*Run{a, b}, known: map[identity]int{}, result: &Result{Causes: []Change{}, Consequences: []Change{}, Unknown: []Change{}, Follows: map[string][]string{}}}
+	c := &comparison{runs: [2]*Run{a, b}, known: map[identity]int{}, vary: map[string]bool{}, result: &Result{Causes: []Change{}, Consequences: []Change{}, Unknown: []Change{}, Follows: map[string][]string{}}}
 	for i, r := range c.runs {
 		c.at[i] = make(map[string]*Stage, len(r.Stages))
 		for n := range r.Stages {
@@ -149,6 +155,7 @@ type comparison struct {
 	at     [2]map[string]*Stage
 	causes []ranked
 	known  map[identity]int // causes, by what makes them one
+	vary   map[string]bool  // stages that gave something else for the same key
 	result *Result
 }
 

@@ -2,6 +2,7 @@ package compare
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"reflect"
 	"slices"
@@ -61,6 +62,14 @@ func TestRuns(t *testing.T) {
 	reads := func(text string) plan.Action {
 		return plan.Action{Inputs: []plan.Input{{Path: "in", Artifact: file(text)}}}
 	}
+	gave := func(stage string, outputs map[string]string, metric float64) Stage {
+		s := stageOf(stage, plan.Action{}, noted(plan.Note{}))
+		s.Metrics = map[string]float64{"m": metric}
+		for _, name := range slices.Sorted(maps.Keys(outputs)) {
+			s.Outputs = append(s.Outputs, store.Output{Name: name, Artifact: file(outputs[name])})
+		}
+		return s
+	}
 	seeded := func(n int64) plan.Action { return plan.Action{Seed: &n} }
 	maker := func(text, stage string) func(store.Digest) (string, string, bool) {
 		return func(d store.Digest) (string, string, bool) { return stage, "o", d == store.Sum([]byte(text)) }
@@ -79,7 +88,12 @@ func TestRuns(t *testing.T) {
 		"what an equal stage made is a cause": {
 			Run{Stages: []Stage{stageOf("up", seeded(1), noted(plan.Note{})), stageOf("down", reads("x"), produced("up"))}},
 			Run{Stages: []Stage{stageOf("up", seeded(1), noted(plan.Note{})), stageOf("down", reads("y"), produced("up"))}},
-			"cause varied stage.up.o (stage up has the same key in both runs and gave something else) down",
+			"cause varied stage.up.o (the same action gave another result) up\nthen upstream up (it reads from up) down",
+		},
+		"what an equal stage made is its own, whether another reads it or not": {
+			Run{Stages: []Stage{gave("up", map[string]string{"o": "x", "p": "p", ".log": "1"}, 1), stageOf("down", reads("x"), produced("up")), gave("leaf", map[string]string{"o": "x"}, 1)}},
+			Run{Stages: []Stage{gave("up", map[string]string{"o": "y", "p": "p", ".log": "2"}, 1), stageOf("down", reads("y"), produced("up")), gave("leaf", map[string]string{"o": "x"}, 2)}},
+			"cause varied stage.up.o (the same action gave another result) up\ncause varied stage.leaf (the same action gave another result) leaf\nthen output o (changed) up\nthen output p (equal) up\nthen upstream up (it reads from up) down\nthen output o (equal) leaf\nthen metric m 1 > 2 +1.00 leaf",
 		},
 		"a file of the project is a cause": {
 			Run{Stages: []Stage{stageOf("up", seeded(1), noted(plan.Note{})), stageOf("down", reads("x"), noted(plan.Note{}))}},

@@ -31,7 +31,8 @@ func (c *comparison) follows(a, b *Stage, r *plan.Reason) (makers []string, upst
 		// another name.
 		return []string{to.Stage}, c.at[1][from.Stage] == nil && c.at[0][to.Stage] == nil || from.Stage == to.Stage && c.renamedOutput(was, is, from.Output, to.Output)
 	}
-	return []string{to.Stage}, was == nil || is == nil || was.Key != is.Key
+	// The stage has another key, or gave something else for the same.
+	return []string{to.Stage}, was == nil || is == nil || was.Key != is.Key || r.Detail == ""
 }
 
 // renamedOutput says that a stage calls an output otherwise.
@@ -92,8 +93,7 @@ func (c *comparison) whence(run int, s *Stage, at, value string) plan.Whence {
 }
 
 // ownInput names a file as the project does, so that it is one cause for stages that
-// see it at different paths; and says when a stage reads it from elsewhere, or when it
-// was made by a stage that nobody changed.
+// see it at different paths; and says when a stage reads it from elsewhere.
 func (c *comparison) ownInput(a, b *Stage, n *Change) {
 	old, new := sides(&n.Reason)
 	var from, to plan.Whence
@@ -104,8 +104,6 @@ func (c *comparison) ownInput(a, b *Stage, n *Change) {
 		to = c.whence(1, b, new, value(&n.Reason, 1))
 	}
 	switch {
-	case from.Produced() && from == to:
-		n.Reason = plan.Reason{Kind: Varied, Name: from.String(), Old: n.Old, New: n.New, Detail: "stage " + from.Stage + " has the same key in both runs and gave something else"}
 	case old != "" && new != "" && from != to && (from.Produced() || to.Produced()):
 		n.Detail = "from " + from.String() + " to " + to.String()
 	case n.Detail == plan.Renamed:

@@ -18,8 +18,10 @@ func (c *comparison) stage(a, b *Stage) {
 	defer c.metrics(a, b)
 	switch {
 	case a.Key == b.Key:
-		c.result.Equal++
-		return
+		if !c.varied(a, b) {
+			c.result.Equal++
+			return
+		}
 	case a.Key.IsZero() || b.Key.IsZero(): // skipped, or it never came to it
 		return
 	case a.Fields == nil || b.Fields == nil:
@@ -79,6 +81,7 @@ func (c *comparison) keys(a, b *Stage) {
 	for _, r := range reasons {
 		makers, upstream := c.follows(a, b, &r)
 		if upstream {
+			c.gave(b, &r)
 			for _, m := range makers {
 				if !slices.Contains(from, m) {
 					from = append(from, m)
@@ -212,15 +215,21 @@ func (c *comparison) outputs(a, b *Stage) {
 	if a.Outputs == nil || b.Outputs == nil {
 		return
 	}
-	old := map[string]store.Output{}
+	old, path := map[string]store.Output{}, map[string]store.Output{}
 	for _, o := range a.Outputs {
 		old[o.Name] = o
+		if !slices.ContainsFunc(b.Outputs, func(n store.Output) bool { return n.Name == o.Name }) {
+			path[o.Path] = o
+		}
 	}
 	for _, o := range b.Outputs {
-		if strings.HasPrefix(o.Name, ".") {
+		if !shownOutput(&o) {
 			continue
 		}
 		was, ok := old[o.Name]
+		if !ok {
+			was, ok = path[o.Path] // it has another name
+		}
 		if !ok {
 			continue // its being new is a cause
 		}
@@ -229,9 +238,16 @@ func (c *comparison) outputs(a, b *Stage) {
 		if equal {
 			r.Detail = "equal"
 		}
-		c.consequence(Output, b.Name, r).Equal = equal
+		n := c.consequence(Output, b.Name, r)
+		n.Equal = equal
+		if was.Name != o.Name {
+			n.OldName = was.Name
+		}
 	}
 }
+
+// shownOutput leaves out what stages give that nobody declared.
+func shownOutput(o *store.Output) bool { return !strings.HasPrefix(o.Name, ".") }
 
 func artifact(o store.Output) string {
 	kind := string(o.Kind)
@@ -261,7 +277,7 @@ func (c *comparison) metrics(a, b *Stage) {
 			r.New, r.Detail = number(is), "run "+string(c.runs[0].ID)+" has none"
 		case !inB:
 			r.Old, r.Detail = number(was), "run "+string(c.runs[1].ID)+" has none"
-		case was == is || math.IsNaN(was) && math.IsNaN(is):
+		case sameNumber(was, is):
 			continue
 		default:
 			r.Old, r.New, by = number(was), number(is), relative(was, is)

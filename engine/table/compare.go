@@ -18,6 +18,7 @@ func Compare(ctx context.Context, a, b File, o Options) (*Diff, error) {
 			return nil, err
 		}
 		defer c.close()
+		c.second = i == 1
 		t[i] = &side{c: c}
 	}
 	if t[0].c.form != t[1].c.form {

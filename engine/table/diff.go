@@ -55,8 +55,8 @@ type Retype struct {
 	New  string `json:"new"`
 }
 
-// Move is a column with another place among the columns that both tables have. Places
-// are counted from 1.
+// Move is a column that both tables have and that stands elsewhere among the others.
+// Places are those in each file, counted from 1.
 type Move struct {
 	Name string `json:"name"`
 	Old  int    `json:"old"`

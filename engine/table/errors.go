@@ -12,6 +12,7 @@ var ErrForm = errors.New("not of its form")
 // FormError says where a file stops being of its form.
 type FormError struct {
 	Name   string // the file's
+	Second bool   // it is the second of the two, where one is told from the other
 	Form   string
 	Line   int64 // from 1; 0 when the form has no lines
 	Reason string

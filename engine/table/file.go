@@ -62,9 +62,10 @@ func Form(name string) string {
 
 // content is a file's bytes, open.
 type content struct {
-	name string
-	form string
-	size int64
+	name   string
+	form   string
+	second bool // of the two
+	size   int64
 	io.ReaderAt
 	file *os.File // nil when the bytes are in memory
 }
@@ -101,7 +102,7 @@ func (c *content) close() {
 }
 
 func (c *content) wrong(line int64, format string, args ...any) error {
-	return &FormError{Name: c.name, Form: c.form, Line: line, Reason: fmt.Sprintf(format, args...)}
+	return &FormError{Name: c.name, Second: c.second, Form: c.form, Line: line, Reason: fmt.Sprintf(format, args...)}
 }
 
 // disguises are beginnings of what is no text.

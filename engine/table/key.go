@@ -1,8 +1,10 @@
 package table
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 )
 
 var errNoKey = errors.New("a null is no key")
@@ -13,7 +15,8 @@ var errNoKey = errors.New("a null is no key")
 //
 // Only the rows that differ are read at first. Where their places tell the same pairs,
 // as they do when cells were changed here and there and rows came and went between,
-// nothing depends on whether the others' keys differ too, and a is not read for it.
+// nothing depends on whether the others' keys differ too, and a is not read for it: a
+// column that tells those is preferred to one before it, and then one that tells more.
 // Many rows are not paired by place before, which takes longer.
 func (c *comparison) pairByKey(ctx context.Context, byPlace *pairing) (int, *pairing, error) {
 	if len(c.schema.common) < 2 {
@@ -23,20 +26,44 @@ func (c *comparison) pairByKey(ctx context.Context, byPlace *pairing) (int, *pai
 	if err != nil {
 		return -1, nil, err
 	}
-	for _, k := range candidates[:min(len(candidates), 2)] {
+	joined := map[int]*pairing{} // by column
+	tried := candidates[:min(len(candidates), 2)]
+	for _, k := range tried {
 		byKey := c.newPairing()
 		ok, err := c.readKeys(ctx, k, &c.al.free[0], func(keys *pool) (bool, error) { return keys.join(byKey) })
 		if err != nil {
 			return -1, nil, err
 		}
-		if ok && !byKey.like(byPlace) {
-			ok, err = c.readKeys(ctx, k, allRows(c.t[0].count), func(keys *pool) (bool, error) { return keys.unique(&c.al.free[0]) })
+		if !ok {
+			continue
 		}
-		if ok || err != nil {
-			return k, byKey, err
+		if byKey.changed > 0 && byKey.like(byPlace) {
+			return k, byKey, nil
+		}
+		joined[k] = byKey
+		if byKey.partner == nil { // so many rows are not read for another column before this one is none
+			if ok, err := c.isKey(ctx, k, byKey, byPlace); ok || err != nil {
+				return k, byKey, err
+			}
+			delete(joined, k)
+		}
+	}
+	tried = slices.DeleteFunc(tried, func(k int) bool { return joined[k] == nil })
+	slices.SortStableFunc(tried, func(k, l int) int { return cmp.Compare(joined[l].changed, joined[k].changed) })
+	for _, k := range tried {
+		if ok, err := c.isKey(ctx, k, joined[k], byPlace); ok || err != nil {
+			return k, joined[k], err
 		}
 	}
 	return -1, nil, nil
+}
+
+// isKey looks at all rows, where something depends on it.
+func (c *comparison) isKey(ctx context.Context, k int, byKey, byPlace *pairing) (bool, error) {
+	if byKey.like(byPlace) {
+		return true, nil
+	}
+	return c.readKeys(ctx, k, allRows(c.t[0].count), func(keys *pool) (bool, error) { return keys.unique(&c.al.free[0]) })
 }
 
 // keyKinds are what keys are made of. Doubles are none: measurements differ from each

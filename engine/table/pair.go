@@ -13,10 +13,17 @@ type pairing struct {
 	pairs   [][2]int64 // those of a's first rows, in order
 	rest    [2]rowset  // rows without a partner
 	sum     uint64     // stands for all pairs
+
+	partner map[int64]int64 // of each of a's rows, nil where they are too many
+	several map[int64]bool  // a's rows that differ from theirs in more than one cell, likewise
 }
 
 func (c *comparison) newPairing() *pairing {
-	return &pairing{first: c.o.First, rest: [2]rowset{c.al.free[0].clone(), c.al.free[1].clone()}}
+	p := &pairing{first: c.o.First, rest: [2]rowset{c.al.free[0].clone(), c.al.free[1].clone()}}
+	if p.rest[0].count+p.rest[1].count <= few {
+		p.partner, p.several = map[int64]int64{}, map[int64]bool{}
+	}
+	return p
 }
 
 func (p *pairing) add(rowA, rowB int64) {
@@ -24,6 +31,9 @@ func (p *pairing) add(rowA, rowB int64) {
 	p.rest[1].remove(rowB)
 	p.changed++
 	p.sum += mix(mix(uint64(rowA)) ^ uint64(rowB))
+	if p.partner != nil {
+		p.partner[rowA] = rowB
+	}
 	at, _ := slices.BinarySearchFunc(p.pairs, rowA, func(pair [2]int64, row int64) int { return cmp.Compare(pair[0], row) })
 	if at >= p.first {
 		return
@@ -34,6 +44,26 @@ func (p *pairing) add(rowA, rowB int64) {
 
 // like says whether two pairings are one.
 func (p *pairing) like(o *pairing) bool { return p.changed == o.changed && p.sum == o.sum }
+
+// explains says whether pairs by place are the better answer than those by a column that
+// was taken for a key, and may be one by chance: that leaves rows on both sides without a
+// partner, and wherever the two disagree the rows at one place differ in one cell. A key
+// that changed costs two whole rows, or pairs rows that have nothing to do with each
+// other: all else has more cells that changed.
+func (p *pairing) explains(byKey *pairing) bool {
+	if p.partner == nil || byKey.rest[0].count == 0 || byKey.rest[1].count == 0 {
+		return false
+	}
+	if p.rest[0].count >= byKey.rest[0].count {
+		return false
+	}
+	for rowA, rowB := range p.partner {
+		if other, ok := byKey.partner[rowA]; (!ok || other != rowB) && p.several[rowA] {
+			return false
+		}
+	}
+	return true
+}
 
 // few is how many rows may be looked at by place and by key, to save reading a column
 // of all others.
@@ -71,6 +101,8 @@ func (c *comparison) pairRows(ctx context.Context, byPlace *pairing) (*pairing, 
 	switch {
 	case key >= 0 && byKey.like(byPlace) || key < 0 && placed:
 		return byPlace, key, nil
+	case key >= 0 && placed && byPlace.explains(byKey):
+		return byPlace, -1, nil
 	case key >= 0:
 		return byKey, key, c.pairByPlace(ctx, byKey, c.alike(key))
 	}

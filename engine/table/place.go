@@ -117,7 +117,7 @@ func (g *gaps) take(gap int64) []placed {
 func (p *pairing) gap(a, b []placed, least int) {
 	if len(a) == len(b) && allAlike(a, b, least) {
 		for i := range a {
-			p.add(a[i].row, b[i].row)
+			p.placed(&a[i], &b[i])
 		}
 		return
 	}
@@ -130,9 +130,16 @@ func (p *pairing) gap(a, b []placed, least int) {
 			}
 		}
 		if best >= 0 {
-			p.add(a[i].row, b[best].row)
+			p.placed(&a[i], &b[best])
 			from = best + 1
 		}
+	}
+}
+
+func (p *pairing) placed(a, b *placed) {
+	p.add(a.row, b.row)
+	if p.several != nil && common(a.cells, b.cells) < len(a.cells)-1 {
+		p.several[a.row] = true
 	}
 }
 

@@ -3,7 +3,6 @@ package table
 import (
 	"context"
 	"slices"
-	"sort"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -135,7 +134,8 @@ func mix(x uint64) uint64 {
 }
 
 // moves are the fewest columns that were moved to make b's order from a's: all but
-// those of a longest increasing sequence.
+// those of a longest increasing sequence. Of several such, it is the one with the most
+// columns that are at their place still.
 func (s *schema) moves(a []Column) []Move {
 	order := make([]int, len(s.common)) // of the common columns in b
 	for i := range order {
@@ -146,30 +146,61 @@ func (s *schema) moves(a []Column) []Move {
 	for at, i := range order {
 		place[i] = at
 	}
+	best := make(bestBelow, len(place)+1)
 	before := make([]int, len(place))
-	var tails []int // the last of the best sequence of each length
+	last := sequence{end: -1}
 	for i, at := range place {
-		n := sort.Search(len(tails), func(k int) bool { return place[tails[k]] >= at })
-		before[i] = -1
-		if n > 0 {
-			before[i] = tails[n-1]
+		here := best.upTo(at)
+		before[i], here.end = here.end, i
+		here.length++
+		if s.common[i][0] == s.common[i][1] {
+			here.still++
 		}
-		if n == len(tails) {
-			tails = append(tails, i)
+		best.offer(at, here)
+		if !last.better(here) {
+			last = here
 		}
-		tails[n] = i
 	}
 	stays := make([]bool, len(place))
-	if len(tails) > 0 {
-		for i := tails[len(tails)-1]; i >= 0; i = before[i] {
-			stays[i] = true
-		}
+	for i := last.end; i >= 0; i = before[i] {
+		stays[i] = true
 	}
 	moves := []Move{}
-	for i, at := range place {
+	for i, pair := range s.common {
 		if !stays[i] {
-			moves = append(moves, Move{Name: a[s.common[i][0]].Name, Old: i + 1, New: at + 1})
+			moves = append(moves, Move{Name: a[pair[0]].Name, Old: pair[0] + 1, New: pair[1] + 1})
 		}
 	}
 	return moves
+}
+
+// sequence is one of columns whose order is that of a in b, too.
+type sequence struct {
+	length, still int // columns, and those of them that have the same place
+	end           int // the last column, -1 for none
+}
+
+func (s sequence) better(o sequence) bool {
+	return s.length > o.length || s.length == o.length && s.still > o.still
+}
+
+// bestBelow finds the best sequence that ends before a place in b: a Fenwick tree.
+type bestBelow []sequence
+
+func (t bestBelow) upTo(place int) sequence {
+	best := sequence{end: -1}
+	for i := place; i > 0; i &= i - 1 {
+		if t[i].better(best) {
+			best = t[i]
+		}
+	}
+	return best
+}
+
+func (t bestBelow) offer(place int, s sequence) {
+	for i := place + 1; i < len(t); i += i & -i {
+		if s.better(t[i]) {
+			t[i] = s
+		}
+	}
 }
