@@ -22,7 +22,7 @@ func (x *explainer) imageChange(c *Change) {
 	b, errB := store.ParseDigest(c.New)
 	if errA != nil || errB != nil {
 		if c.Old+c.New == "" { // not pinned; else it is its platform
-			c.Diff = lineDiff([]byte(x.unpinned[0]), []byte(x.unpinned[1]))
+			c.Diff = x.lineDiff([]byte(x.unpinned[0]), []byte(x.unpinned[1]))
 			c.Note = "plumb lock pins it, or the next run that may look it up"
 		}
 		return
