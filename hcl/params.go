@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	hashi "github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/ext/typeexpr"
@@ -187,6 +188,10 @@ func (ev *evaluation) paramFile(f File) map[string]given {
 	ev.sources[f.Name] = f.Data
 	file, diags := parseParamFile(f)
 	found := map[string]given{}
+	if !utf8.Valid(f.Data) {
+		ev.reportRange(Range{File: f.Name}, "No UTF-8 text", fmt.Sprintf("The file of params %s is not UTF-8 text.", quoted(f.Name)), textHint)
+		return found
+	}
 	if !diags.HasErrors() {
 		attrs, more := file.Body.JustAttributes()
 		diags = append(diags, more...)
@@ -226,8 +231,15 @@ func SetsSensitive(p *Pipeline, f File) bool {
 	return diags.HasErrors() || slices.ContainsFunc(p.Params, func(v Param) bool { return v.Sensitive && attrs[v.Name] != nil })
 }
 
+// textHint is for bytes that are no text: recorded, they would be other ones.
+const textHint = "write it as UTF-8, or encode it, in base64 for example"
+
 // settle chooses between the default and the value from outside.
 func (ev *evaluation) settle(p *paramBlock, g given) {
+	if !utf8.ValidString(g.raw) {
+		ev.report(p.src.DefRange(), "No UTF-8 text", fmt.Sprintf("The %s gives param %s bytes that are not UTF-8 text.", g.origin, quoted(p.name)), textHint)
+		g = given{value: cty.DynamicVal, origin: g.origin}
+	}
 	if g.origin != "" {
 		p.origin = g.origin
 		v, err := g.as(p.want)
