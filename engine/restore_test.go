@@ -384,10 +384,7 @@ func TestRestoreOfWhatIsLost(t *testing.T) {
 
 func TestRestoreSaysWhatIsNotKept(t *testing.T) {
 	r := newRig(t, `
-param "token" {
-  default   = "x"
-  sensitive = true
-}
+param "token" { sensitive = true }
 source "raw" {
   path = "raw.csv"
   keep = false

@@ -162,7 +162,7 @@ func FuzzEvaluate(f *testing.F) {
 	}
 	dir := filepath.Join(pipelinesDir, "project")
 	f.Fuzz(func(t *testing.T, src []byte) {
-		p, diags := Evaluate(dir, []File{{MainFile, src}}, Options{Profile: profileOf(src)})
+		p, diags := Evaluate(dir, []File{{MainFile, src}}, optionsOf(src))
 		if p == nil {
 			t.Fatalf("no pipeline, with %s", rendered(diags))
 		}

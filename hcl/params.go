@@ -36,6 +36,7 @@ type given struct {
 	raw    string // text to be read by the param's type, when value is not set
 	origin string
 	at     Range
+	span   hashi.Range // the same, when it stands in a profile
 }
 
 // evalParams gives every param its value: the default, then what the profile, the
@@ -45,6 +46,9 @@ func (ev *evaluation) evalParams() {
 	for _, b := range ev.blocks.params {
 		ev.params[b.Labels[0]] = ev.declareParam(b)
 	}
+	for _, p := range ev.profiles {
+		ev.keepSensitiveOut(p)
+	}
 	overrides := ev.givenParams()
 	values := map[string]cty.Value{}
 	for _, b := range ev.blocks.params {
@@ -52,7 +56,7 @@ func (ev *evaluation) evalParams() {
 		ev.settle(p, overrides[p.name])
 		values[p.name] = p.value
 		if p.sensitive {
-			values[p.name] = p.value.Mark(sensitive{})
+			values[p.name] = p.value.Mark(sensitive{p.name})
 		}
 	}
 	ev.base.Variables = map[string]cty.Value{"param": cty.ObjectVal(values)}
@@ -82,6 +86,11 @@ func (ev *evaluation) declareParam(b *hclsyntax.Block) *paramBlock {
 		}
 	}
 	if attr := b.Body.Attributes["default"]; attr != nil {
+		if p.sensitive && !isEmpty(attr.Expr) {
+			ev.sensitiveInFile(p, "default", attr.Expr.Range())
+			p.value, p.want = cty.DynamicVal, cty.DynamicPseudoType
+			return p
+		}
 		ev.setDefault(p, attr)
 	}
 	return p
@@ -187,6 +196,7 @@ func (ev *evaluation) knownParam(name, origin string, at Range) bool {
 func (ev *evaluation) paramFile(f File) map[string]given {
 	ev.sources[f.Name] = f.Data
 	file, diags := parseParamFile(f)
+	holds := ev.anySensitive() // the file may have the value of one, and under a name that is misspelt
 	found := map[string]given{}
 	if !utf8.Valid(f.Data) {
 		ev.reportRange(Range{File: f.Name}, "No UTF-8 text", fmt.Sprintf("The file of params %s is not UTF-8 text.", quoted(f.Name)), textHint)
@@ -199,12 +209,21 @@ func (ev *evaluation) paramFile(f File) map[string]given {
 			v, bad := attr.Expr.Value(nil)
 			diags = append(diags, bad...)
 			at := rangeOf(attr.NameRange)
+			if p := ev.params[name]; holds && (p == nil || p.sensitive) {
+				ev.hide(attr.Expr.Range())
+			}
 			if !bad.HasErrors() && ev.knownParam(name, "file "+f.Name, at) {
 				found[name] = given{value: v, origin: "file " + f.Name, at: rangeOf(attr.Expr.Range())}
 			}
 		}
 	}
+	if holds && diags.HasErrors() {
+		ev.hide(hashi.Range{Filename: f.Name, End: hashi.Pos{Byte: len(f.Data)}})
+	}
 	for _, d := range diags {
+		if holds && d.Detail != "" {
+			d.Detail = hiddenDetail
+		}
 		ev.reportSyntax(d)
 	}
 	return found

@@ -174,6 +174,8 @@ type Expr struct {
 	Range   Range             // where it stands
 	Vars    map[string]string // root name → JSON with type, what else it may refer to
 	Metrics []MetricRef       // what it waits for, sorted
+
+	Sensitive bool // there are values of sensitive params in Vars
 }
 
 // MetricRef names a number another stage reports.
