@@ -373,6 +373,7 @@ func (c *codec) env(v *EnvVar) {
 	c.text(&v.Value)
 	c.bool(&v.Sensitive)
 	text(c, &v.Source)
+	c.texts(&v.SensitiveParams)
 }
 
 func (c *codec) resources(v *Resources) {

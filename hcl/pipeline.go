@@ -223,6 +223,8 @@ type EnvVar struct {
 	Value     Text
 	Sensitive bool   // the value contains a sensitive param
 	Source    string // the expression's source text, always set
+
+	SensitiveParams []string // those that the value comes from, sorted
 }
 
 // Resources is what a stage may use; zero means not said. Memory is bytes.
