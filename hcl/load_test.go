@@ -83,6 +83,7 @@ func TestFingerprint(t *testing.T) {
 		"param and variable":  func(_ *[]File, o *Options) { o.Params, o.Environ = nil, o.Params },
 		"param file":          func(_ *[]File, o *Options) { o.ParamFiles = []File{{"f", nil}} },
 		"profile":             func(_ *[]File, o *Options) { o.Profile = "ci" },
+		"withheld":            func(_ *[]File, o *Options) { o.Withheld = []string{"p"} },
 		"version":             func(_ *[]File, o *Options) { o.Version = "1" },
 	}
 	seen := map[[32]byte]string{want: "the base"}

@@ -277,6 +277,9 @@ func (ev *evaluation) settle(p *paramBlock, g given) {
 		}
 		p.value = v
 	}
+	if ev.withheld(p) {
+		p.value, p.origin = cty.UnknownVal(p.want), ""
+	}
 	if p.value == cty.NilVal {
 		ev.report(p.src.DefRange(), "Param without a value",
 			fmt.Sprintf("Param %s has no default, and nothing sets it.", quoted(p.name)),
@@ -378,11 +381,15 @@ func canonicalJSON(v cty.Value) string {
 
 func (ev *evaluation) keepParam(p *paramBlock) {
 	description, _ := ev.newScope().stringAttr(p.src.Body, "description", 0)
-	if !p.value.IsWhollyKnown() {
+	value := ""
+	switch {
+	case p.value.IsWhollyKnown():
+		value = canonicalJSON(p.value)
+	case !ev.withheld(p):
 		return
 	}
 	ev.pipeline.Params = append(ev.pipeline.Params, Param{
 		Name: p.name, Description: description, Type: typeexpr.TypeString(p.value.Type()),
-		Value: canonicalJSON(p.value), Origin: p.origin, Sensitive: p.sensitive, Range: rangeOf(p.src.DefRange()),
+		Value: value, Origin: p.origin, Sensitive: p.sensitive, Range: rangeOf(p.src.DefRange()),
 	})
 }

@@ -53,6 +53,11 @@ func (ev *evaluation) anySensitive() bool {
 	return false
 }
 
+// withheld reports whether a param has a value that is not known any more.
+func (ev *evaluation) withheld(p *paramBlock) bool {
+	return p.sensitive && slices.Contains(ev.opts.Withheld, p.name)
+}
+
 // isEmpty reports whether an expression is null, or an empty text, list or map, as it is
 // written: one that is computed could turn out to be another, and reads files.
 func isEmpty(e hclsyntax.Expression) bool {

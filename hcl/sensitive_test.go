@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 const hunter2 = "hunter2"
@@ -133,5 +134,25 @@ stage "s" {
 		if text := string(rendered(diags)); !diags.HasErrors() || strings.Contains(text, hunter2) || (e.Name == "Y") != strings.Contains(text, "many") {
 			t.Errorf("%s: got %s", e.Name, text)
 		}
+	}
+}
+
+// A pipeline whose sensitive values are not known any more is there but for what they make.
+func TestWithheldValues(t *testing.T) {
+	files := withToken("stage \"s\" {\n  image = image.sh\n  command = \"true\"\n  timeout = \"${param.n}m\"\n  params = [param.token]\n  env = { A = \"a\", X = upper(param.token) }\n}\n")
+	files[0].Data = append(files[0].Data, "param \"v\" {\n default = 1\n validation {\n  condition = strlen(param.token) > 3\n }\n}\n"...)
+	if _, diags := Evaluate("", files, Options{}); !diags.HasErrors() {
+		t.Error("it needs no value")
+	}
+	p, diags := Evaluate("", files, Options{Withheld: []string{"token", "n"}})
+	if diags.HasErrors() {
+		t.Fatalf("got %s", rendered(diags))
+	}
+	s := p.Stages[0]
+	if s.Timeout != time.Minute || len(s.Env) != 1 || s.Env[0].Name != "A" || !slices.Equal(s.Params, []string{"token"}) {
+		t.Errorf("the stage is %+v", s)
+	}
+	if len(p.Params) != 3 || p.Params[0].Value != "" || !p.Params[0].Sensitive || p.Params[1].Value != "1" {
+		t.Errorf("the params are %+v", p.Params)
 	}
 }
