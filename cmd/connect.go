@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
 
@@ -184,6 +185,12 @@ func projectFlags() []cli.Flag {
 	}
 }
 
+// notText refuses a value before it goes to the agent, which would get another one: JSON
+// has no other bytes than text. The value may be sensitive.
+func notText(what string) error {
+	return usageError("write it as UTF-8, or encode it, in base64 for example", strings.ToValidUTF8(what, "�")+" is not UTF-8 text")
+}
+
 // project reads them. Values may hold commas: urfave's splitting is off.
 func project(c *cli.Context, env *Env, g global) (engine.Project, error) {
 	p := engine.Project{Dir: g.dir, Profile: c.String("profile"), Environ: hcl.ParamEnviron(env.Environ), Params: map[string]string{}}
@@ -192,7 +199,15 @@ func project(c *cli.Context, env *Env, g global) (engine.Project, error) {
 		if !ok || name == "" {
 			return p, usageError("write --param name=value", fmt.Sprintf("--param %q has no value", kv))
 		}
+		if !utf8.ValidString(kv) {
+			return p, notText("--param " + name)
+		}
 		p.Params[name] = value
+	}
+	for variable, value := range p.Environ {
+		if !utf8.ValidString(value) {
+			return p, notText("the variable " + variable)
+		}
 	}
 	for _, f := range c.StringSlice("params") {
 		data, err := os.ReadFile(absolute(env.Dir, f))

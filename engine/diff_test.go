@@ -692,6 +692,28 @@ stage "b" {
 	}
 }
 
+// What is in no key is compared also where a value is not recorded, which costs nothing
+// but what is made of it.
+func TestDiffOfPipelinesWithASensitiveParam(t *testing.T) {
+	r := newRig(t, `
+param "token" { sensitive = true }
+stage "a" {
+  command = ["write", "x", "y"]
+  outputs = { x = "x" }
+  env     = { T = "t-${param.token}" }
+  timeout = "2m"
+}
+`)
+	given := func(q *RunRequest) { q.Project.Params = map[string]string{"token": "hunter2"} }
+	r.mustRun(given)
+	r.edit("plumb.hcl", `"2m"`, `"3m"`)
+	r.mustRun(given)
+	doc := r.diffLatest()
+	if got := brief(doc.Causes); got != "config stage.a.timeout 2m0s > 3m0s [a]" || len(doc.Notes) > 0 {
+		t.Errorf("got %q, %q", got, doc.Notes)
+	}
+}
+
 // TestDiffTellsAFileOnce has stages that read a file by itself, as part of a directory,
 // and as part of a directory in it.
 func TestDiffTellsAFileOnce(t *testing.T) {

@@ -72,7 +72,7 @@ func (x *explainer) pipelines(a, b *store.Run) (old, new *hcl.Pipeline, err erro
 }
 
 // linesOnly says that what is in no key is not compared, when that is because of what is
-// kept: a file that is gone, the language of another plumb, a sensitive param.
+// kept: a file that is gone, the language of another plumb.
 func (x *explainer) linesOnly(doc *DiffDoc, err error) error {
 	var diags hcl.Diagnostics
 	if !errors.As(err, &diags) && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrDamaged) {
@@ -160,16 +160,19 @@ func (e *Engine) knownPipeline(print [32]byte) *hcl.Pipeline {
 // says otherwise where values came from.
 func recordedOptions(profile string, params []store.RunParam) (hcl.Options, error) {
 	values := map[string]json.RawMessage{}
+	var withheld []string
 	for _, p := range params {
-		if p.Value != "" {
-			values[p.Name] = json.RawMessage(p.Value)
+		if p.Value == "" {
+			withheld = append(withheld, p.Name)
+			continue
 		}
+		values[p.Name] = json.RawMessage(p.Value)
 	}
 	given, err := json.Marshal(values)
 	if err != nil {
 		return hcl.Options{}, fmt.Errorf("params as they are recorded: %w", err)
 	}
-	return hcl.Options{ParamFiles: []hcl.File{{Name: "\x00recorded.json", Data: given}}, Profile: profile}, nil
+	return hcl.Options{ParamFiles: []hcl.File{{Name: "\x00recorded.json", Data: given}}, Profile: profile, Withheld: withheld}, nil
 }
 
 // readAgain makes a directory with what expressions read of a project. Of a file that was

@@ -36,6 +36,7 @@ import (
 	"time"
 
 	"plumb/engine/origin"
+	"plumb/engine/plan"
 	"plumb/engine/runtime"
 	"plumb/engine/sched"
 	"plumb/store"
@@ -61,6 +62,7 @@ type Engine struct {
 	store *store.Store
 
 	pipelines   pipelines
+	concealer   plan.Concealer
 	scanners    scanners
 	runtimes    runtimes
 	keys        keyLocks

@@ -39,6 +39,11 @@ func parseCondition(flag, text string) (condition, error) {
 	if c.name == "" || c.value == "" && flag == "--metric" {
 		return c, invalid("write it like --param 'lr<=0.1' or --metric 'acc>0.9'", "%s %q is no condition", flag, text)
 	}
+	for _, o := range operators { // lr==0.1 would look for a text that nobody has
+		if strings.HasPrefix(c.value, o) {
+			return c, invalid("write it like "+flag+" 'lr<=0.1'; a text that begins so goes into quotes: 'name=\"<x>\"'", "%s %q has %q right behind %q", flag, text, o, op)
+		}
+	}
 	number, err := strconv.ParseFloat(c.value, 64)
 	c.number, c.isNumber = number, err == nil
 	if !c.isNumber && (flag == "--metric" || op != "=" && op != "!=") {
@@ -102,7 +107,7 @@ func (c *condition) holdsFor(v float64) bool {
 }
 
 // holdsForParam compares a param's value, which is JSON: numbers as numbers, a string with
-// what was typed, everything else as it is written.
+// what was typed, in quotes or without, everything else as it is written.
 func (c *condition) holdsForParam(value string) bool {
 	if v, err := strconv.ParseFloat(value, 64); err == nil && c.isNumber {
 		return c.holdsFor(v)
@@ -111,7 +116,11 @@ func (c *condition) holdsForParam(value string) bool {
 	if json.Unmarshal([]byte(value), &text) != nil {
 		text = value
 	}
-	switch same := text == c.value || value == c.value; c.op {
+	typed := c.value
+	if json.Unmarshal([]byte(c.value), &typed) != nil {
+		typed = c.value
+	}
+	switch same := text == c.value || text == typed || value == c.value; c.op {
 	case "=":
 		return same
 	case "!=":

@@ -22,6 +22,7 @@ func TestConditions(t *testing.T) {
 		{"equal numbers", "--param", "lr=0.10", "0.1", 0, true},
 		{"equal words", "--param", "model=small", `"small"`, 0, true},
 		{"quoted", "--param", `model="small"`, `"small"`, 0, true},
+		{"quoted, with an operator", "--param", `model="<=b>"`, `"\u003c=b\u003e"`, 0, true},
 		{"other words", "--param", "model=large", `"small"`, 0, false},
 		{"not equal", "--param", "model!=large", `"small"`, 0, true},
 		{"not equal, a number", "--param", "lr != 0.2", "0.1", 0, true},
@@ -52,10 +53,14 @@ func TestConditions(t *testing.T) {
 			}
 		})
 	}
-	for _, bad := range [][2]string{{"--metric", "acc"}, {"--metric", ">1"}, {"--metric", "acc>"}, {"--metric", "acc=good"}, {"--param", "=1"}, {"--param", "lr<small"}, {"--metric", ""}, {"--metric", "train[lr=0.1]"}} {
+	for _, bad := range [][2]string{{"--metric", "acc"}, {"--metric", ">1"}, {"--metric", "acc>"}, {"--metric", "acc=good"}, {"--param", "=1"}, {"--param", "lr<small"}, {"--param", "lr==0.1"}, {"--param", "lr= =0.1"}, {"--param", "lr=>0.1"}, {"--param", "lr<!=1"}, {"--metric", "acc==0.9"}, {"--metric", ""}, {"--metric", "train[lr=0.1]"}} {
 		if c, err := parseCondition(bad[0], bad[1]); err == nil {
 			t.Errorf("%q: %+v", bad, c)
 		}
+	}
+	var e *Error
+	if _, err := parseCondition("--param", "lr==0.1"); !errors.As(err, &e) || e.Kind != Invalid || !strings.Contains(e.Message, `"=" right behind "="`) || !strings.Contains(e.Hint, "'lr<=0.1'") {
+		t.Errorf("two operators: %v", err)
 	}
 }
 

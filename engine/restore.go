@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -219,7 +220,7 @@ func (r *restoring) head() (*store.Run, error) {
 			return nil, err
 		}
 		for i := range runs {
-			if !runs[i].Started.After(r.req.At) {
+			if !endOf(&runs[i]).After(r.req.At) { // else it had not succeeded yet
 				return &runs[i], nil
 			}
 			f.Before = runs[i].ID
@@ -228,6 +229,11 @@ func (r *restoring) head() (*store.Run, error) {
 			return nil, r.tooEarly()
 		}
 	}
+}
+
+// endOf is when a run was over.
+func endOf(run *store.Run) time.Time {
+	return run.Started.Add(time.Duration(run.Seconds * float64(time.Second)))
 }
 
 // tooEarly says what there is instead.
@@ -240,8 +246,9 @@ func (r *restoring) tooEarly() error {
 	if len(runs) == 0 {
 		return invalid("plumb run makes one", "no run of this project has succeeded yet")
 	}
-	first := runs[len(runs)-1]
-	return invalid("plumb restore "+string(first.ID)+" restores that one", "no run of this project had succeeded at %s: the first was %s, at %s", at, first.ID, first.Started.In(r.req.At.Location()).Format(time.DateTime))
+	first := slices.MinFunc(runs, func(a, b store.Run) int { return endOf(&a).Compare(endOf(&b)) })
+	over := endOf(&first).Add(time.Second - time.Nanosecond).Truncate(time.Second)
+	return invalid("plumb restore "+string(first.ID)+" restores that one", "no run of this project had succeeded at %s: the first was %s, at %s", at, first.ID, over.In(r.req.At.Location()).Format(time.DateTime))
 }
 
 // complete looks whether everything is there that is to be written.

@@ -297,6 +297,27 @@ func TestRestoreAtATime(t *testing.T) {
 	}
 }
 
+// A run that was still going on then had not succeeded, however early it began.
+func TestRestoreTakesARunThatWasOver(t *testing.T) {
+	r := newRig(t, "")
+	long, short := aTraining("0.1", 1), aTraining("0.2", 2)
+	long.Seconds, short.Seconds = 4*3600, 90.5 // from 09:00 to 13:00, and from 09:01 to 09:02:30.5
+	history(t, r, long, short)
+	for clock, want := range map[string]string{"09:02:30": "", "09:02:31": "r001", "12:59:59": "r001", "13:00:00": "r001"} {
+		at, err := time.Parse(time.DateTime, "2026-11-01 "+clock)
+		if err != nil {
+			t.Fatal(err)
+		}
+		run, err := (&restoring{e: r.Engine, req: RestoreRequest{Dir: r.dir, At: at}}).head()
+		switch {
+		case want == "" && (err == nil || !strings.Contains(err.Error(), "-r001, at 2026-11-01 09:02:31")):
+			t.Errorf("%s: %+v, %v", clock, run, err)
+		case want != "" && (err != nil || !strings.HasSuffix(string(run.ID), want)):
+			t.Errorf("%s: %+v, %v; want %s", clock, run, err, want)
+		}
+	}
+}
+
 func TestRestoreRefuses(t *testing.T) {
 	r := newMonth(t)
 	if _, _, err := r.ran(t.Context()); err != nil {
@@ -380,10 +401,7 @@ func TestRestoreOfWhatIsLost(t *testing.T) {
 
 func TestRestoreSaysWhatIsNotKept(t *testing.T) {
 	r := newRig(t, `
-param "token" {
-  default   = "x"
-  sensitive = true
-}
+param "token" { sensitive = true }
 source "raw" {
   path = "raw.csv"
   keep = false

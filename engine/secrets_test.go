@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"plumb/engine/event"
+	"plumb/hcl"
 )
 
 const hunter = "hunter2-hunter2"
@@ -183,12 +184,8 @@ func TestSecretsRefused(t *testing.T) {
 // TestSensitiveIsHidden prints sensitive params, and what is made of one.
 func TestSensitiveIsHidden(t *testing.T) {
 	r := newRig(t, `
-param "token" {
-  default   = "hunter2"
-  sensitive = true
-}
+param "token" { sensitive = true }
 param "all" {
-  default   = { pin = 47114711, names = ["alice", "bob"], on = true }
   type      = any
   sensitive = true
 }
@@ -198,7 +195,10 @@ stage "a" {
   command = ["print-env", "PLUMB_PARAM_token", ";", "print-env", "LOUD", ";", "print-env", "PLUMB_PARAM_all"]
 }
 `)
-	_, events, err := r.ran(context.Background())
+	_, events, err := r.ran(context.Background(), func(q *RunRequest) {
+		q.Project.Params = map[string]string{"token": "hunter2"}
+		q.Project.Files = []hcl.File{{Name: "all.hcl", Data: []byte("all = { pin = 47114711, names = [\"alice\", \"bob\"], on = true }\n")}}
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -81,7 +81,7 @@ func (e *Engine) open(ctx context.Context, req Request, how pinning, tell func(e
 	}
 	s.sources = &sources{ctx: ctx, dir: req.Project.Dir, scanner: s.scanner, batch: s.batch, discard: discarded(p), remotes: s.remotes}
 	s.planner = plan.New(plan.Config{
-		Pipeline: p, Shape: l.shape, Memory: memory, Images: digests, Platforms: platforms, Isolation: req.Place.isolation(), Forced: forced, Repeat: repeat, Wanted: s.wanted(ctx, s.keep),
+		Pipeline: p, Shape: l.shape, Memory: memory, Concealer: &e.concealer, Images: digests, Platforms: platforms, Isolation: req.Place.isolation(), Forced: forced, Repeat: repeat, Wanted: s.wanted(ctx, s.keep),
 		Sources: s.sources,
 		Records: &records{store: e.store, project: req.Project.Dir},
 	})

@@ -16,7 +16,7 @@ import (
 
 // codecVersion changes with the layout; other versions are refused and evaluated
 // again.
-const codecVersion = 7
+const codecVersion = 8
 
 // errCorrupt is what Decode finds in bytes that Encode did not write.
 var errCorrupt = errors.New("kept pipeline is corrupt")
@@ -340,6 +340,7 @@ func (c *codec) expr(v *Expr) {
 		v.Vars[name] = value
 	}
 	list(c, &v.Metrics, 2, (*codec).metric)
+	c.bool(&v.Sensitive)
 }
 
 func (c *codec) metric(v *MetricRef) {
@@ -372,6 +373,7 @@ func (c *codec) env(v *EnvVar) {
 	c.text(&v.Value)
 	c.bool(&v.Sensitive)
 	text(c, &v.Source)
+	c.texts(&v.SensitiveParams)
 }
 
 func (c *codec) resources(v *Resources) {

@@ -96,32 +96,32 @@ func (s *scope) computedArguments(e hclsyntax.Expression) (shell bool, args []Te
 
 // text evaluates an expression to a string, or keeps it when it depends on
 // metrics. A sensitive value is an error unless hidden says that it stays out of
-// sight; then isSensitive tells that there is one.
-func (s *scope) text(e hclsyntax.Expression, what string, hidden bool) (text Text, isSensitive, ok bool) {
+// sight; then from lists the params that it comes from.
+func (s *scope) text(e hclsyntax.Expression, what string, hidden bool) (text Text, from []string, ok bool) {
 	if lit, ok := literal(e); ok {
 		lit, ok = s.clean(lit, e.Range(), what)
-		return Text{Value: lit}, false, ok
+		return Text{Value: lit}, nil, ok
 	}
 	metrics, ok := s.check(e, allowText)
 	if !ok {
-		return Text{}, false, false
+		return Text{}, nil, false
 	}
 	v, ok := s.value(e)
 	if !ok {
-		return Text{}, false, false
+		return Text{}, nil, false
 	}
-	isSensitive = v.ContainsMarked()
+	from = sensitiveIn(v)
 	if hidden {
 		v, _ = v.UnmarkDeep()
 	} else if v, ok = s.open(v, e.Range(), what); !ok {
-		return Text{}, isSensitive, false
+		return Text{}, from, false
 	}
 	if len(metrics) > 0 {
 		x, ok := s.expression(e, metrics)
-		return Text{Expr: x}, isSensitive, ok
+		return Text{Expr: x}, from, ok
 	}
 	text.Value, ok = s.str(v, e.Range(), what)
-	return text, isSensitive, ok
+	return text, from, ok
 }
 
 var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
@@ -164,15 +164,15 @@ func (s *scope) envValue(x entry, a allowance) (EnvVar, bool) {
 			return EnvVar{}, false
 		}
 	}
-	text, hidden, ok := s.text(x.expr, "value of "+x.key, true)
-	return EnvVar{Name: x.key, Value: text, Sensitive: hidden, Source: exprText(s.ev.sources, x.valueRange)}, ok
+	text, from, ok := s.text(x.expr, "value of "+x.key, true)
+	return EnvVar{Name: x.key, Value: text, Sensitive: len(from) > 0, SensitiveParams: from, Source: exprText(s.ev.sources, x.valueRange)}, ok
 }
 
 func (s *scope) computedEnv(e hclsyntax.Expression, a allowance) map[string]EnvVar {
 	found, _ := s.entries(e, a&^allowMetrics, "env")
 	vars := map[string]EnvVar{}
 	for _, x := range found {
-		v, hidden := x.value, x.value.ContainsMarked()
+		v, from := x.value, sensitiveIn(x.value)
 		v, _ = v.UnmarkDeep()
 		if !s.checkEnvName(x) || !v.IsKnown() {
 			continue
@@ -183,7 +183,7 @@ func (s *scope) computedEnv(e hclsyntax.Expression, a allowance) map[string]EnvV
 		}
 		if text, ok := s.str(v, x.valueRange, "value of "+x.key); ok {
 			source := exprText(s.ev.sources, x.valueRange)
-			vars[x.key] = EnvVar{Name: x.key, Value: Text{Value: text}, Sensitive: hidden, Source: source}
+			vars[x.key] = EnvVar{Name: x.key, Value: Text{Value: text}, Sensitive: len(from) > 0, SensitiveParams: from, Source: source}
 		}
 	}
 	return vars

@@ -12,10 +12,6 @@ import (
 	"github.com/zclconf/go-cty/cty/convert"
 )
 
-// sensitive marks values that come from a sensitive param; cty carries the mark
-// to everything computed from them.
-type sensitive struct{}
-
 // open returns a value without marks; a sensitive one is an error at a place
 // where it would be shown or kept.
 func (s *scope) open(v cty.Value, r hashi.Range, what string) (cty.Value, bool) {

@@ -40,11 +40,12 @@ func (s *scope) expression(e hclsyntax.Expression, metrics []MetricRef) (*Expr, 
 		}
 	}
 	for root, names := range needed {
-		encoded, ok := s.capture(root, names)
+		encoded, hidden, ok := s.capture(root, names)
 		if !ok {
 			return nil, false
 		}
 		x.Vars[root] = encoded
+		x.Sensitive = x.Sensitive || hidden
 	}
 	return x, true
 }
@@ -69,8 +70,9 @@ func (s *scope) readsFiles(e hclsyntax.Expression) bool {
 	return found
 }
 
-// capture writes the values of a root variable's names as JSON with types.
-func (s *scope) capture(root string, names map[string]bool) (string, bool) {
+// capture writes the values of a root variable's names as JSON with types, and tells
+// whether any is sensitive.
+func (s *scope) capture(root string, names map[string]bool) (encoded string, hidden, ok bool) {
 	v := cty.NilVal
 	for ctx := s.ctx; ctx != nil && v == cty.NilVal; ctx = ctx.Parent() {
 		if found, ok := ctx.Variables[root]; ok {
@@ -83,17 +85,19 @@ func (s *scope) capture(root string, names map[string]bool) (string, bool) {
 		if root == "source" && x.IsKnown() {
 			x = cty.ObjectVal(map[string]cty.Value{"path": x.GetAttr("path")})
 		}
+		hidden = hidden || x.ContainsMarked()
 		x, _ = x.UnmarkDeep()
 		if !x.IsWhollyKnown() {
-			return "", false // broken, and reported
+			return "", hidden, false // broken, and reported
 		}
 		kept[name] = x
 	}
 	if len(names) == 0 {
+		hidden = v.ContainsMarked()
 		kept, _ = unmarkedMap(v)
 	}
 	out, err := ctyjson.Marshal(cty.ObjectVal(kept), cty.DynamicPseudoType)
-	return string(out), err == nil
+	return string(out), hidden, err == nil
 }
 
 func unmarkedMap(v cty.Value) (map[string]cty.Value, cty.ValueMarks) {
@@ -166,6 +170,9 @@ func (e *Expr) snippet() string {
 func (e *Expr) explain(diags hashi.Diagnostics) Diagnostics {
 	var found Diagnostics
 	for _, d := range diags {
+		if e.Sensitive {
+			d.Detail = hiddenDetail
+		}
 		found = append(found, e.wrong(d.Summary, d.Detail)...)
 	}
 	return found

@@ -31,6 +31,9 @@ func Fingerprint(files []File, opts Options) [32]byte {
 	f.files(opts.ParamFiles) // in the order given: the later one wins
 	f.strings(opts.Environ)
 	f.strings(opts.Params)
+	for _, name := range slices.Sorted(slices.Values(opts.Withheld)) {
+		f.text(name)
+	}
 	return [32]byte(f.Sum(nil))
 }
 

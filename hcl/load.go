@@ -26,6 +26,10 @@ type Options struct {
 	Environ    map[string]string // variables named PLUMB_PARAM_…; see ParamEnviron
 	Profile    string            // --profile, "" for none
 	Version    string            // plumb's own, for requires; "" or a development build meets all
+
+	// Withheld names sensitive params that had values which nobody knows any more. What
+	// depends on them is left out of the pipeline, which is good for looking at only.
+	Withheld []string
 }
 
 // File is a file that was read. Name is relative to the project directory for a

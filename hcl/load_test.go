@@ -83,6 +83,7 @@ func TestFingerprint(t *testing.T) {
 		"param and variable":  func(_ *[]File, o *Options) { o.Params, o.Environ = nil, o.Params },
 		"param file":          func(_ *[]File, o *Options) { o.ParamFiles = []File{{"f", nil}} },
 		"profile":             func(_ *[]File, o *Options) { o.Profile = "ci" },
+		"withheld":            func(_ *[]File, o *Options) { o.Withheld = []string{"p"} },
 		"version":             func(_ *[]File, o *Options) { o.Version = "1" },
 	}
 	seen := map[[32]byte]string{want: "the base"}
@@ -162,7 +163,7 @@ func FuzzEvaluate(f *testing.F) {
 	}
 	dir := filepath.Join(pipelinesDir, "project")
 	f.Fuzz(func(t *testing.T, src []byte) {
-		p, diags := Evaluate(dir, []File{{MainFile, src}}, Options{Profile: profileOf(src)})
+		p, diags := Evaluate(dir, []File{{MainFile, src}}, optionsOf(src))
 		if p == nil {
 			t.Fatalf("no pipeline, with %s", rendered(diags))
 		}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	hashi "github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/ext/typeexpr"
@@ -35,6 +36,7 @@ type given struct {
 	raw    string // text to be read by the param's type, when value is not set
 	origin string
 	at     Range
+	span   hashi.Range // the same, when it stands in a profile
 }
 
 // evalParams gives every param its value: the default, then what the profile, the
@@ -44,6 +46,9 @@ func (ev *evaluation) evalParams() {
 	for _, b := range ev.blocks.params {
 		ev.params[b.Labels[0]] = ev.declareParam(b)
 	}
+	for _, p := range ev.profiles {
+		ev.keepSensitiveOut(p)
+	}
 	overrides := ev.givenParams()
 	values := map[string]cty.Value{}
 	for _, b := range ev.blocks.params {
@@ -51,7 +56,7 @@ func (ev *evaluation) evalParams() {
 		ev.settle(p, overrides[p.name])
 		values[p.name] = p.value
 		if p.sensitive {
-			values[p.name] = p.value.Mark(sensitive{})
+			values[p.name] = p.value.Mark(sensitive{p.name})
 		}
 	}
 	ev.base.Variables = map[string]cty.Value{"param": cty.ObjectVal(values)}
@@ -81,6 +86,11 @@ func (ev *evaluation) declareParam(b *hclsyntax.Block) *paramBlock {
 		}
 	}
 	if attr := b.Body.Attributes["default"]; attr != nil {
+		if p.sensitive && !isEmpty(attr.Expr) {
+			ev.sensitiveInFile(p, "default", attr.Expr.Range())
+			p.value, p.want = cty.DynamicVal, cty.DynamicPseudoType
+			return p
+		}
 		ev.setDefault(p, attr)
 	}
 	return p
@@ -186,7 +196,12 @@ func (ev *evaluation) knownParam(name, origin string, at Range) bool {
 func (ev *evaluation) paramFile(f File) map[string]given {
 	ev.sources[f.Name] = f.Data
 	file, diags := parseParamFile(f)
+	holds := ev.anySensitive() // the file may have the value of one, and under a name that is misspelt
 	found := map[string]given{}
+	if !utf8.Valid(f.Data) {
+		ev.reportRange(Range{File: f.Name}, "No UTF-8 text", fmt.Sprintf("The file of params %s is not UTF-8 text.", quoted(f.Name)), textHint)
+		return found
+	}
 	if !diags.HasErrors() {
 		attrs, more := file.Body.JustAttributes()
 		diags = append(diags, more...)
@@ -194,12 +209,21 @@ func (ev *evaluation) paramFile(f File) map[string]given {
 			v, bad := attr.Expr.Value(nil)
 			diags = append(diags, bad...)
 			at := rangeOf(attr.NameRange)
+			if p := ev.params[name]; holds && (p == nil || p.sensitive) {
+				ev.hide(attr.Expr.Range())
+			}
 			if !bad.HasErrors() && ev.knownParam(name, "file "+f.Name, at) {
 				found[name] = given{value: v, origin: "file " + f.Name, at: rangeOf(attr.Expr.Range())}
 			}
 		}
 	}
+	if holds && diags.HasErrors() {
+		ev.hide(hashi.Range{Filename: f.Name, End: hashi.Pos{Byte: len(f.Data)}})
+	}
 	for _, d := range diags {
+		if holds && d.Detail != "" {
+			d.Detail = hiddenDetail
+		}
 		ev.reportSyntax(d)
 	}
 	return found
@@ -226,8 +250,15 @@ func SetsSensitive(p *Pipeline, f File) bool {
 	return diags.HasErrors() || slices.ContainsFunc(p.Params, func(v Param) bool { return v.Sensitive && attrs[v.Name] != nil })
 }
 
+// textHint is for bytes that are no text: recorded, they would be other ones.
+const textHint = "write it as UTF-8, or encode it, in base64 for example"
+
 // settle chooses between the default and the value from outside.
 func (ev *evaluation) settle(p *paramBlock, g given) {
+	if !utf8.ValidString(g.raw) {
+		ev.report(p.src.DefRange(), "No UTF-8 text", fmt.Sprintf("The %s gives param %s bytes that are not UTF-8 text.", g.origin, quoted(p.name)), textHint)
+		g = given{value: cty.DynamicVal, origin: g.origin}
+	}
 	if g.origin != "" {
 		p.origin = g.origin
 		v, err := g.as(p.want)
@@ -245,6 +276,9 @@ func (ev *evaluation) settle(p *paramBlock, g given) {
 			v = cty.DynamicVal
 		}
 		p.value = v
+	}
+	if ev.withheld(p) {
+		p.value, p.origin = cty.UnknownVal(p.want), ""
 	}
 	if p.value == cty.NilVal {
 		ev.report(p.src.DefRange(), "Param without a value",
@@ -347,11 +381,15 @@ func canonicalJSON(v cty.Value) string {
 
 func (ev *evaluation) keepParam(p *paramBlock) {
 	description, _ := ev.newScope().stringAttr(p.src.Body, "description", 0)
-	if !p.value.IsWhollyKnown() {
+	value := ""
+	switch {
+	case p.value.IsWhollyKnown():
+		value = canonicalJSON(p.value)
+	case !ev.withheld(p):
 		return
 	}
 	ev.pipeline.Params = append(ev.pipeline.Params, Param{
 		Name: p.name, Description: description, Type: typeexpr.TypeString(p.value.Type()),
-		Value: canonicalJSON(p.value), Origin: p.origin, Sensitive: p.sensitive, Range: rangeOf(p.src.DefRange()),
+		Value: value, Origin: p.origin, Sensitive: p.sensitive, Range: rangeOf(p.src.DefRange()),
 	})
 }

@@ -18,7 +18,7 @@ param "text" { default = "x" }
 param "big" { default = 12345678901234567890.123456789 }
 param "secret" {
   type      = number
-  default   = 1
+  default   = null
   sensitive = true
 }
 profile "p" { params = { n = 2 } }
@@ -96,7 +96,13 @@ func TestParamMistakes(t *testing.T) {
 		{"wrong type in a file", Options{ParamFiles: []File{{"p.hcl", []byte("n = [1]")}}},
 			Diagnostic{Summary: "Wrong type", Detail: "file p.hcl", Hint: "give it a value of type number", Subject: Range{File: "p.hcl", Start: Pos{1, 5, 4}}}},
 		{"broken file", Options{ParamFiles: []File{{"p.hcl", []byte("n = ")}}},
-			Diagnostic{Summary: "Missing expression", Detail: "expression", Subject: Range{File: "p.hcl", Start: Pos{1, 5, 4}}}},
+			Diagnostic{Summary: "Missing expression", Detail: hiddenDetail, Subject: Range{File: "p.hcl", Start: Pos{1, 5, 4}}}},
+		{"no text on the command line", Options{Params: map[string]string{"n": "\xff"}},
+			Diagnostic{Summary: "No UTF-8 text", Detail: `The command line gives param "n" bytes`, Hint: textHint, Subject: Range{File: MainFile, Start: Pos{2, 1, 1}}}},
+		{"no text in the environment", Options{Environ: map[string]string{"PLUMB_PARAM_n": "a\xc3"}},
+			Diagnostic{Summary: "No UTF-8 text", Detail: `The environment PLUMB_PARAM_n gives`, Hint: textHint, Subject: Range{File: MainFile, Start: Pos{2, 1, 1}}}},
+		{"no text in a file", Options{ParamFiles: []File{{"p.json", []byte("{\"n\": \"\xff\"}")}}},
+			Diagnostic{Summary: "No UTF-8 text", Detail: `The file of params "p.json"`, Hint: textHint, Subject: Range{File: "p.json"}}},
 		{"unknown profile", Options{Profile: "pp"},
 			Diagnostic{Summary: "Unknown profile", Detail: `"pp"`, Hint: "did you mean --profile p?"}},
 	}

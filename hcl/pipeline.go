@@ -174,6 +174,8 @@ type Expr struct {
 	Range   Range             // where it stands
 	Vars    map[string]string // root name → JSON with type, what else it may refer to
 	Metrics []MetricRef       // what it waits for, sorted
+
+	Sensitive bool // there are values of sensitive params in Vars
 }
 
 // MetricRef names a number another stage reports.
@@ -221,6 +223,8 @@ type EnvVar struct {
 	Value     Text
 	Sensitive bool   // the value contains a sensitive param
 	Source    string // the expression's source text, always set
+
+	SensitiveParams []string // those that the value comes from, sorted
 }
 
 // Resources is what a stage may use; zero means not said. Memory is bytes.

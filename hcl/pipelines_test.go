@@ -101,7 +101,9 @@ func TestValidPipelines(t *testing.T) {
 	for _, name := range pipelineFiles(t, "valid") {
 		t.Run(filepath.Base(name), func(t *testing.T) {
 			files := []File{{MainFile, readFile(t, name)}}
-			p, diags := Evaluate(filepath.Join(pipelinesDir, "project"), files, Options{Version: "1.2.3", Profile: profileOf(files[0].Data)})
+			opts := optionsOf(files[0].Data)
+			opts.Version = "1.2.3"
+			p, diags := Evaluate(filepath.Join(pipelinesDir, "project"), files, opts)
 			if len(diags) > 0 {
 				t.Fatalf("diagnostics:\n%s", rendered(diags))
 			}
@@ -124,11 +126,18 @@ func TestValidPipelines(t *testing.T) {
 	}
 }
 
-// profileOf reads the comment "# PROFILE: name" of a test file.
-func profileOf(src []byte) string {
-	_, rest, _ := bytes.Cut(src, []byte("# PROFILE: "))
-	line, _, _ := bytes.Cut(rest, []byte("\n"))
-	return string(line)
+// optionsOf reads the comments "# PROFILE: name" and "# PARAM: name=value" of a test file.
+func optionsOf(src []byte) Options {
+	told := func(what string) string {
+		_, rest, _ := bytes.Cut(src, []byte("# "+what+": "))
+		line, _, _ := bytes.Cut(rest, []byte("\n"))
+		return string(line)
+	}
+	opts := Options{Profile: told("PROFILE")}
+	if name, value, ok := strings.Cut(told("PARAM"), "="); ok {
+		opts.Params = map[string]string{name: value}
+	}
+	return opts
 }
 
 // withoutRanges makes golden files readable: ranges are shortened to one line.

@@ -102,7 +102,7 @@ func (ev *evaluation) profileParams(p *profileBlock, body *hclsyntax.Body) {
 	origin := "profile " + p.name
 	for _, e := range entries {
 		if ev.knownParam(e.key, origin, rangeOf(e.keyRange)) {
-			p.params[e.key] = given{value: e.value, origin: origin, at: rangeOf(e.valueRange)}
+			p.params[e.key] = given{value: e.value, origin: origin, at: rangeOf(e.valueRange), span: e.valueRange}
 		}
 	}
 }

@@ -12,6 +12,8 @@ import (
 
 	hashi "github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+
+	"plumb/hcl/funcs"
 )
 
 // snippetLines is how many source lines a diagnostic shows at most.
@@ -99,7 +101,7 @@ func (ev *evaluation) reportSyntax(d *hashi.Diagnostic) {
 		subject = rangeOf(*d.Subject)
 	}
 	summary, hint := d.Summary, ""
-	if m := shellExpansion.FindString(ev.lineOf(subject)); m != "" {
+	if m := shellExpansion.FindString(ev.lineOf(subject)); m != "" { // of a hidden line there is none
 		summary = "Shell expansion in braces"
 		hint = fmt.Sprintf("an expansion that the shell is to do is written with two dollar signs: $%s", m)
 	}
@@ -127,6 +129,10 @@ func (ev *evaluation) reportEval(d *hashi.Diagnostic) {
 		summary = "Unknown function"
 		detail = fmt.Sprintf("There is no function %s.", quoted(call.CalledFunctionName()))
 		hint = unknownFunctionHint(call.CalledFunctionName(), ev.functionNames())
+	}
+	if call, ok := d.Extra.(hclsyntax.FunctionCallDiagExtra); ok && errors.Is(call.FunctionCallError(), funcs.ErrSensitive) {
+		summary, hint = "Sensitive value exposed", "name files by what is not sensitive"
+		detail = fmt.Sprintf("Which files %s() reads is recorded, and the argument comes from a sensitive param.", call.CalledFunctionName())
 	}
 	if summary == "Invalid template interpolation value" && d.Expression != nil && refersToBlock(d.Expression) {
 		summary, detail, hint = referenceInText(exprText(ev.sources, d.Expression.Range()))

@@ -71,7 +71,11 @@ func (s *scope) eval(e hclsyntax.Expression, a allowance) (cty.Value, bool) {
 // value evaluates what was checked already.
 func (s *scope) value(e hclsyntax.Expression) (cty.Value, bool) {
 	v, diags := e.Value(s.ctx)
+	hide := diags.HasErrors() && s.refersToSensitive(e)
 	for _, d := range diags {
+		if hide {
+			d.Detail = hiddenDetail
+		}
 		s.ev.reportEval(d)
 	}
 	return v, !diags.HasErrors()

@@ -34,5 +34,6 @@ type Git struct {
 	Branch  string `json:"branch,omitempty"` // "" when none is checked out
 	Checked bool   `json:"checked"`          // whether git was asked what differs
 	Dirty   bool   `json:"dirty"`            // something tracked differs from the commit, or is not tracked
-	Diff    Digest `json:"diff,omitzero"`    // of the patch against the commit, when dirty
+	Diff    Digest `json:"diff,omitzero"`    // of what differs from the commit, by content, when dirty
+	Cut     string `json:"cut,omitempty"`    // why Diff is left out, a clause
 }

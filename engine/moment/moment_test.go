@@ -1,6 +1,7 @@
 package moment
 
 import (
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -45,6 +46,13 @@ func TestParse(t *testing.T) {
 		{"10:00", thursday, "2026-11-26T10:00:00+01:00"},
 		{"17:00", thursday, "2026-11-25T17:00:00+01:00"},
 		{"yesterday 5pm", thursday, "2026-11-25T17:00:00+01:00"},
+		{"thu 14:00", thursday, "2026-11-26T14:00:00+01:00"},
+		{"thu 23:00", thursday, "2026-11-19T23:00:00+01:00"},
+		{"last thu 9:00", thursday, "2026-11-19T09:00:00+01:00"},
+		{"today 23:00", thursday, "2026-11-26T23:00:00+01:00"},
+		{"2026-03-29 02:30", tuesday, "2026-03-29T03:00:00+02:00"}, // left out
+		{"2025-10-26 02:30", tuesday, "2025-10-26T02:30:00+02:00"}, // the first of two
+		{"2025-10-26T02:30", tuesday, "2025-10-26T02:30:00+02:00"},
 	} {
 		got, err := Parse(c.text, c.now)
 		if err != nil || got.Format(time.RFC3339Nano) != c.want {
@@ -68,15 +76,39 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
+// Where no date is named, what is meant has been. What was read can be read again.
 func FuzzParse(f *testing.F) {
-	for _, text := range []string{"last tuesday at 9:00", "3 days ago", "2026-11-17 09:00", "2026-11-17T09:00:00Z", "yesterday 5pm"} {
-		f.Add(text)
+	zones := zonesOf(f, "UTC", "America/Santiago", "America/St_Johns", "Australia/Lord_Howe", "Pacific/Apia", "Africa/Cairo")
+	said := time.Date(2026, 11, 26, 14, 0, 0, 0, time.UTC).Unix()
+	for _, text := range []string{
+		"last tuesday at 9:00", "thu 23:00", "thursday", "3 days ago", "0 months ago", "2026-11-17 09:00", "2026-11-17T09:00:00Z", "yesterday 5pm", "yesterday", "23:59", "last sat", "now",
+	} {
+		f.Add(text, said, uint8(0))
+		f.Add(text, int64(1725769800), uint8(1)) // 2024-09-08 01:30 where the day begins at 01:00
+		f.Add(text, int64(1162089030), uint8(2)) // 00:00:30, half a minute before clocks show the day before again
+		f.Add(text, int64(1325239200), uint8(4)) // right after the day that was left out
+		f.Add(text, said, uint8(3))
 	}
-	now := time.Date(2026, 11, 26, 14, 0, 0, 0, time.UTC)
-	f.Fuzz(func(t *testing.T, text string) {
+	named := regexp.MustCompile(`(?i)^\s*(\d{4}-\d\d-\d\d|today\b)`)
+	f.Fuzz(func(t *testing.T, text string, unix int64, zone uint8) {
+		const years = 4000 * 365 * 24 * 3600
+		now := time.Unix(unix%years, 0).In(zones[int(zone)%len(zones)])
 		got, err := Parse(text, now)
-		if err == nil && got.After(now) && !strings.Contains(text, "-") && !strings.Contains(text, "today") && !strings.Contains(text, "day") {
-			t.Errorf("%q is %v, which is to come", text, got)
+		begin, err2 := Begin(text, now)
+		if (err == nil) != (err2 == nil) {
+			t.Fatalf("%q: %v and %v", text, err, err2)
+		}
+		if err != nil {
+			return
+		}
+		if !named.MatchString(text) && (got.After(now) || begin.After(now)) {
+			t.Errorf("%q at %v is %v, and begins at %v: to come", text, now, got, begin)
+		}
+		if written := got.Format(time.RFC3339Nano); got.Year() >= 0 && got.Year() < 10000 {
+			_, offset := got.Zone()
+			if again, err := Parse(written, now); offset%60 == 0 && (err != nil || !again.Equal(got)) {
+				t.Errorf("%q is %s, which is %v, %v", text, written, again, err)
+			}
 		}
 	})
 }

@@ -2,12 +2,10 @@ package origin
 
 import (
 	"context"
-	"crypto/sha256"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -29,7 +27,7 @@ func Git(ctx context.Context, dir string) *store.Git {
 	ctx, cancel := context.WithTimeout(ctx, gitTime)
 	defer cancel()
 	g := head(dir)
-	status, err := git(ctx, dir, "status", "--porcelain=v2", "--branch", "--untracked-files=normal", "-z", "--", ".")
+	status, err := git(ctx, dir, "status", "--porcelain=v2", "--branch", "--no-renames", "--untracked-files=normal", "-z", "--", ".")
 	if err != nil {
 		return g
 	}
@@ -50,40 +48,23 @@ func Git(ctx context.Context, dir string) *store.Git {
 		}
 	}
 	if g.Dirty = len(dirt) > 0; g.Dirty {
-		g.Diff = diffOf(ctx, dir, g.Commit, dirt)
+		g.Diff, g.Cut = diffOf(ctx, dir, dirt)
 	}
 	return g
 }
 
-// diffOf is the digest of what differs from the commit below dir: the patch, and the
-// names of what is not tracked.
-func diffOf(ctx context.Context, dir, commit string, dirt []string) store.Digest {
-	sum := sha256.New()
-	if commit != "" {
-		patch, err := git(ctx, dir, "diff", "--no-ext-diff", "--no-textconv", "--no-color", "--binary", "--full-index", commit, "--", ".")
-		if err != nil {
-			return store.Digest{}
-		}
-		sum.Write([]byte(patch))
-	}
-	slices.Sort(dirt)
-	for _, line := range dirt {
-		if strings.HasPrefix(line, "?") {
-			sum.Write([]byte(line + "\x00"))
-		}
-	}
-	return store.Digest(sum.Sum(nil))
-}
-
 // inWorkTree looks for .git in dir and above, which is cheaper than to ask.
-func inWorkTree(dir string) bool {
+func inWorkTree(dir string) bool { return topOf(dir) != "" }
+
+// topOf is where that is; "" for nowhere.
+func topOf(dir string) string {
 	for {
 		if _, err := os.Lstat(filepath.Join(dir, ".git")); err == nil {
-			return true
+			return dir
 		}
 		above := filepath.Dir(dir)
 		if above == dir {
-			return false
+			return ""
 		}
 		dir = above
 	}
@@ -93,14 +74,18 @@ func inWorkTree(dir string) bool {
 // configuration are, writes nothing and asks nothing. That it refuses the work tree of
 // another user is left to it: filters in there would be run as this one.
 func git(ctx context.Context, dir string, args ...string) (string, error) {
+	out, err := command(ctx, dir, args...).Output()
+	return string(out), err
+}
+
+func command(ctx context.Context, dir string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "git", append([]string{"--no-optional-locks", "-C", dir}, args...)...)
 	cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "LC_ALL=C", "GIT_TERMINAL_PROMPT=0", "GIT_OPTIONAL_LOCKS=0",
 		"GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=core.fsmonitor", "GIT_CONFIG_VALUE_0=false",
 	}
 	cmd.Dir = "/"
-	out, err := cmd.Output()
-	return string(out), err
+	return cmd
 }
 
 // head reads the commit and the branch from git's files; nil when they are elsewhere,

@@ -129,8 +129,17 @@ func TestGit(t *testing.T) {
 	step("a changed file")
 	write(t, dir, "new", "")
 	step("an untracked file besides")
+	write(t, dir, "new", "more")
+	step("the same with other content")
+	write(t, dir, "below/it/lies", "one")
+	step("an untracked directory")
+	write(t, dir, "below/it/lies", "two")
+	step("the same with other content in it")
+	before := Git(t.Context(), dir).Diff
 	run("add", ".")
-	step("the same, staged")
+	if g := Git(t.Context(), dir); !g.Dirty || g.Diff != before {
+		t.Errorf("what is staged counts: %+v and %v", g, before)
+	}
 	run("commit", "-q", "-m", "second")
 	if g := Git(t.Context(), dir); g.Dirty || g.Commit == clean.Commit {
 		t.Errorf("after the commit: %+v", g)

@@ -46,6 +46,7 @@ type Config struct {
 	Repeat    map[string]bool // names of stages whose effects may be repeated
 	Shape     *Shape          // of the pipeline, nil to make it
 	Memory    *Memory         // hits of an earlier plan of the same pipeline, nil for none
+	Concealer *Concealer      // what earlier plans worked out, nil for one of its own
 
 	// Wanted says who needs the bytes of an output besides the stages behind it, in
 	// words, "" for nobody; nil for nobody at all.
@@ -94,6 +95,9 @@ func New(cfg Config) *Planner {
 	p := &Planner{cfg: cfg, shape: cfg.Shape, params: map[string]hcl.Param{}, discard: map[string]bool{}}
 	if p.shape == nil {
 		p.shape = ShapeOf(cfg.Pipeline)
+	}
+	if cfg.Concealer == nil {
+		p.cfg.Concealer = &Concealer{}
 	}
 	for _, src := range cfg.Pipeline.Sources {
 		p.discard[src.Name] = src.Discard && !src.Remote() // what is not in the project can only be read from the store

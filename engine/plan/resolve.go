@@ -134,39 +134,45 @@ func command(s *hcl.Stage, metrics map[hcl.MetricRef]float64) ([]string, error) 
 // value stands as a digest, and in st, as the stage is to see it.
 func (p *Planner) environment(s *hcl.Stage, metrics map[hcl.MetricRef]float64, a *Action, st *state) error {
 	st.env = nil
-	add := func(name, value string, sensitive bool) {
+	add := func(name, value string, from []string) { // from sensitive params
 		st.env = append(st.env, name+"="+value)
-		if sensitive {
-			value = conceal(name, value)
+		if len(from) > 0 {
+			value = p.cfg.Concealer.conceal(p.sensitiveParams(from), "env "+name, value)
 		}
-		a.Env = append(a.Env, EnvVar{name, value, sensitive})
+		a.Env = append(a.Env, EnvVar{name, value, len(from) > 0})
 	}
 	for _, e := range s.Env {
 		v, err := text(e.Value, metrics)
 		if err != nil {
 			return err
 		}
-		add(e.Name, v, e.Sensitive)
+		add(e.Name, v, e.SensitiveParams)
 	}
 	for _, name := range s.Params {
 		v := p.params[name]
 		value := v.Value
 		if v.Sensitive {
-			value = conceal(name, value)
+			value = p.cfg.Concealer.conceal([]hcl.Param{v}, "param "+name, value)
 		}
 		a.Params = append(a.Params, Param{name, value, v.Sensitive})
 	}
 	for _, name := range s.Passed {
 		v := p.params[name]
-		add(passedName(name), plain(v.Value), v.Sensitive)
+		var from []string
+		if v.Sensitive {
+			from = []string{name}
+		}
+		add(passedName(name), plain(v.Value), from)
 	}
 	return nil
 }
 
-// conceal stands for a sensitive value in what is stored: it differs when the
-// value does and cannot be turned back by reading it.
-func conceal(name, value string) string {
-	return store.Sum([]byte("plumb sensitive\x00" + name + "\x00" + value)).String()
+func (p *Planner) sensitiveParams(names []string) []hcl.Param {
+	params := make([]hcl.Param, len(names))
+	for i, name := range names {
+		params[i] = p.params[name]
+	}
+	return params
 }
 
 // plain is a param's value as a shell wants it: strings without quotes, all else

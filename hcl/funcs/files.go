@@ -1,7 +1,9 @@
 package funcs
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/zclconf/go-cty/cty"
@@ -27,11 +29,26 @@ func Files(p Project) []Function {
 	}
 }
 
+// ErrSensitive says that a name of files is made of a marked value: which files were read
+// is no secret.
+var ErrSensitive = errors.New("the name is sensitive")
+
+// named refuses marked names, which are passed on for that.
+func named(args []cty.Value) error {
+	if slices.ContainsFunc(args, cty.Value.IsMarked) {
+		return ErrSensitive
+	}
+	return nil
+}
+
 func fileFunc(p Project) function.Function {
 	return function.New(&function.Spec{
-		Params: []function.Parameter{{Name: "path", Type: cty.String}},
+		Params: []function.Parameter{{Name: "path", Type: cty.String, AllowMarked: true}},
 		Type:   function.StaticReturnType(cty.String),
 		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			if err := named(args); err != nil {
+				return cty.NilVal, err
+			}
 			data, err := p.ReadFile(args[0].AsString())
 			if err != nil {
 				return cty.NilVal, function.NewArgError(0, err)
@@ -46,9 +63,12 @@ func fileFunc(p Project) function.Function {
 
 func filesetFunc(p Project) function.Function {
 	return function.New(&function.Spec{
-		Params: []function.Parameter{{Name: "dir", Type: cty.String}, {Name: "pattern", Type: cty.String}},
+		Params: []function.Parameter{{Name: "dir", Type: cty.String, AllowMarked: true}, {Name: "pattern", Type: cty.String, AllowMarked: true}},
 		Type:   function.StaticReturnType(cty.Set(cty.String)),
 		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			if err := named(args); err != nil {
+				return cty.NilVal, err
+			}
 			pattern := args[1].AsString()
 			if pattern == "" {
 				return cty.NilVal, function.NewArgError(1, fmt.Errorf("the pattern is empty"))

@@ -1,5 +1,5 @@
 param "secret" {
-  default   = "x"
+  default   = ""
   sensitive = true
 }
 image "ref_too" {

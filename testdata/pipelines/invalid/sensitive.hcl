@@ -1,5 +1,5 @@
 param "token" {
-  default   = "hunter2"
+  default   = ""
   sensitive = true
 }
 image "sh" { ref = "busybox:${param.token}" } # ERROR: Sensitive value exposed

@@ -13,7 +13,7 @@ param "trees" {
   }
 }
 param "token" {
-  default   = "hunter2"
+  default   = ""
   sensitive = true
   validation {
     condition = length(param.token) > 20 # ERROR: Error in function call

@@ -1,4 +1,5 @@
 # PROFILE: ci
+# PARAM: token=hunter2
 pipeline "grid" {
   image   = image.sh
   env     = { LEVEL = "info", MODE = "fast", TOKEN = param.token }
@@ -14,10 +15,7 @@ param "depths" {
   default = [3, 5]
 }
 param "regions" { default = { eu = "Europe", us = "America" } }
-param "token" {
-  default   = "hunter2"
-  sensitive = true
-}
+param "token" { sensitive = true }
 param "unused" { default = true }
 param "wait" { default = "10m" }
 
