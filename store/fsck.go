@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Fsck reads all of a store and says what of it is not what it should be, object by
@@ -103,6 +104,20 @@ type FsckReport struct {
 	Bytes      int64     `json:"bytes"` // read of files
 	SetAside   string    `json:"set_aside,omitempty"`
 	Findings   []Finding `json:"findings"`
+
+	// Accepted is what Fsck found of runs before, and was told to accept. Of those up to
+	// UnchainedUntil, which are from before that was chained, it would not be noticed if
+	// somebody changed what became of them.
+	Accepted       []AcceptedRun `json:"accepted,omitempty"`
+	UnchainedUntil RunID         `json:"unchained_until,omitempty"`
+}
+
+// AcceptedRun is a run that is not what was recorded; Run is "" when that is not known.
+type AcceptedRun struct {
+	Run    RunID     `json:"run"`
+	Number uint64    `json:"number"` // in the chain of runs
+	State  string    `json:"state"`  // altered, lost, added
+	When   time.Time `json:"when"`
 }
 
 // fsck is one look over the store.
@@ -115,12 +130,13 @@ type fsck struct {
 	files  map[blobID]int64 // sound, with their sizes
 	bad    map[blobID]string
 
-	runs  []seenRun
-	small map[Digest]int64 // sound ones in Badger, with their sizes
-	trees map[Digest]error // looked over
-	edits []edit
-	done  atomic.Int64
-	total int64
+	runs    []seenRun
+	changes []change         // of the portion that is being written
+	small   map[Digest]int64 // sound ones in Badger, with their sizes
+	trees   map[Digest]error // looked over
+	edits   []edit
+	done    atomic.Int64
+	total   int64
 }
 
 // Fsck looks over the store.

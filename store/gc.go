@@ -383,10 +383,20 @@ func (g *gcRun) dropPart(part []dropping) (done []Dropped, err error) {
 }
 
 func (g *gcRun) dropAll(txn *badger.Txn, part []linkedDrop, quiet bool) (done []Dropped, err error) {
+	var runs []change
 	for _, d := range part {
 		ok, err := g.dropOne(txn, d.dropping, quiet)
 		if err != nil {
 			return nil, err
+		}
+		if ok && d.seq > 0 {
+			linked, err := g.s.isLinkOf(txn, d.seq, RunID(d.key[1:]))
+			if err != nil {
+				return nil, err
+			}
+			if linked {
+				runs = append(runs, change{Seq: d.seq, State: linkDropped})
+			}
 		}
 		if !ok || d.record == nil {
 			continue
@@ -398,7 +408,7 @@ func (g *gcRun) dropAll(txn *badger.Txn, part []linkedDrop, quiet bool) (done []
 			}
 		}
 	}
-	return done, nil
+	return done, g.s.sayChanges(txn, runs)
 }
 
 // dropOne deletes a key unless it was written since, or its action was leased or
@@ -428,11 +438,6 @@ func (g *gcRun) dropOne(txn *badger.Txn, d dropping, quiet bool) (bool, error) {
 			if err := setBygone(txn, d.record.Key); err != nil {
 				return false, err
 			}
-		}
-	}
-	if d.seq > 0 {
-		if err := g.s.markLink(txn, d.seq, linkDropped, Digest{}); err != nil {
-			return false, err
 		}
 	}
 	return true, txn.Delete(d.key)
