@@ -60,6 +60,7 @@ const (
 	FoundWrongMode      FindingKind = "wrong_mode"
 	FoundWrongTime      FindingKind = "wrong_time"
 	FoundDamagedRecord  FindingKind = "damaged_record" // a value that does not decode
+	FoundChangedRecord  FindingKind = "changed_record" // after the run that made it said what it is
 	FoundLostOutput     FindingKind = "lost_output"
 	FoundLostInput      FindingKind = "lost_input"
 	FoundLostLog        FindingKind = "lost_log"
@@ -134,6 +135,8 @@ type fsck struct {
 	changes []change         // of the portion that is being written
 	small   map[Digest]int64 // sound ones in Badger, with their sizes
 	trees   map[Digest]error // looked over
+	held    map[Digest]bool  // tables that records were held against
+	other   map[Key]bool     // records that are not as their run has them
 	edits   []edit
 	done    atomic.Int64
 	total   int64
@@ -146,7 +149,7 @@ func (s *Store) Fsck(ctx context.Context, o FsckOptions) (*FsckReport, error) {
 	if o.Repair && !s.isWritable() {
 		return nil, fmt.Errorf("repairing the store: %w", ErrReadOnly)
 	}
-	f := &fsck{s: s, o: o, files: map[blobID]int64{}, bad: map[blobID]string{}, small: map[Digest]int64{}, trees: map[Digest]error{}}
+	f := &fsck{s: s, o: o, files: map[blobID]int64{}, bad: map[blobID]string{}, small: map[Digest]int64{}, trees: map[Digest]error{}, held: map[Digest]bool{}, other: map[Key]bool{}}
 	f.report.Repair, f.report.Findings = o.Repair, []Finding{}
 	if _, err := os.Lstat(s.dir); errors.Is(err, os.ErrNotExist) {
 		f.report.OK = true
