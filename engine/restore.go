@@ -189,15 +189,18 @@ func (r *restoring) head() (*store.Run, error) {
 
 // tooEarly says what there is instead.
 func (r *restoring) tooEarly() error {
-	runs, err := r.e.store.Runs(store.RunFilter{Project: r.req.Dir, Status: "succeeded"})
+	var first *store.RunSummary
+	err := r.e.store.Summaries(store.RunFilter{Project: r.req.Dir, Status: "succeeded"}, func(sum *store.RunSummary) (bool, error) {
+		first = sum // the last is the oldest
+		return true, nil
+	})
 	if err != nil {
 		return err
 	}
 	at := r.req.At.Format(time.DateTime)
-	if len(runs) == 0 {
+	if first == nil {
 		return invalid("plumb run makes one", "no run of this project has succeeded yet")
 	}
-	first := runs[len(runs)-1]
 	return invalid("plumb restore "+string(first.ID)+" restores that one", "no run of this project had succeeded at %s: the first was %s, at %s", at, first.ID, first.Started.In(r.req.At.Location()).Format(time.DateTime))
 }
 
