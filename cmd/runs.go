@@ -250,6 +250,6 @@ func (p *pages) each(fn func(*engine.RunRow) error) error {
 		if !doc.More || p.req.Limit > 0 && left <= 0 {
 			return nil
 		}
-		req.Before, req.After = "", doc.Next
+		req.Before = string(doc.Runs[len(doc.Runs)-1].ID)
 	}
 }

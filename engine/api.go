@@ -174,7 +174,6 @@ type RunsRequest struct {
 	Dir     string    `json:"dir,omitempty"` // absolute; "" for all projects
 	Limit   int       `json:"limit,omitempty"`
 	Before  string    `json:"before,omitempty"` // id of a run; the older ones
-	After   string    `json:"after,omitempty"`  // RunsDoc.Next of the page before, of a run that need not be readable
 	Since   time.Time `json:"since,omitzero"`
 	Until   time.Time `json:"until,omitzero"`
 	Status  string    `json:"status,omitempty"`
@@ -191,7 +190,6 @@ type RunsDoc struct {
 	Schema int      `json:"schema"`
 	Runs   []RunRow `json:"runs"`
 	More   bool     `json:"more,omitempty"`
-	Next   string   `json:"next,omitempty"` // where the next page goes on; runs that are damaged are in none
 }
 
 // RunRow is a run in a list, with what was said of it, and its metrics by their full names.

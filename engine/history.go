@@ -22,9 +22,6 @@ func (e *Engine) Runs(_ context.Context, req RunsRequest) (*RunsDoc, error) {
 		}
 		req.Before = string(before.ID)
 	}
-	if req.After != "" {
-		req.Before = req.After
-	}
 	limit := req.Limit
 	if limit > 0 {
 		req.Limit++ // to see whether there are more
@@ -40,7 +37,6 @@ func (e *Engine) Runs(_ context.Context, req RunsRequest) (*RunsDoc, error) {
 	doc := &RunsDoc{Schema: Schema, More: limit > 0 && len(ids) > limit}
 	if doc.More {
 		ids = ids[:limit]
-		doc.Next = string(ids[limit-1])
 	}
 	doc.Runs, err = e.rows(ids)
 	return doc, err
