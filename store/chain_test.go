@@ -420,6 +420,22 @@ func TestChainGoesOn(t *testing.T) {
 	}
 }
 
+// TestDroppedRun finds what gc dropped, in chains of both kinds, and nothing else.
+func TestDroppedRun(t *testing.T) {
+	s := chainOf(t)
+	gc(t, s, Policy{KeepRuns: 2})
+	old := oldChain(t)
+	for _, tt := range []struct {
+		s         *Store
+		ref, want RunID
+	}{{s, "r", "r3"}, {s, "r2", "r2"}, {s, "r4", ""}, {s, "x", ""}, {old, "r", "r1"}, {old, "r3", ""}} {
+		id, when, err := tt.s.DroppedRun(string(tt.ref))
+		if err != nil || id != tt.want || when.IsZero() != (tt.want == "") {
+			t.Errorf("%s: %s %v %v, want %s", tt.ref, id, when, err, tt.want)
+		}
+	}
+}
+
 // TestChainBeginsBehindOldRuns: records without a number are of before there was a chain.
 func TestChainBeginsBehindOldRuns(t *testing.T) {
 	s := openStore(t, t.TempDir(), Options{})
