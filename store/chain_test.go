@@ -287,6 +287,10 @@ func TestAcceptedRunsAreTold(t *testing.T) {
 	if rep, err := s.Fsck(context.Background(), FsckOptions{}); err != nil || !slices.Equal(findings(rep), []string{"changed_run run r2"}) {
 		t.Errorf("%+v %v", rep, err)
 	}
+	gc(t, s, Policy{})
+	if rep, err := s.Fsck(context.Background(), FsckOptions{}); err != nil || !rep.OK || len(rep.Accepted) != 1 || rep.Accepted[0].Run != "r4" {
+		t.Errorf("when gc had dropped all: %+v %v", rep, err)
+	}
 }
 
 // TestChainOfTheOldKind reads a store in which links said themselves what became of runs:
