@@ -46,6 +46,35 @@ func (l *lasting) Why(ctx context.Context, req engine.WhyRequest) (*engine.WhyDo
 	return again(ctx, l, req, engine.API.Why)
 }
 
+// Diff asks again.
+func (l *lasting) Diff(ctx context.Context, req engine.DiffRequest) (*engine.DiffDoc, error) {
+	return again(ctx, l, req, engine.API.Diff)
+}
+
+// Compare asks again.
+func (l *lasting) Compare(ctx context.Context, req engine.CompareRequest) (*engine.CompareDoc, error) {
+	return again(ctx, l, req, engine.API.Compare)
+}
+
+// Lineage asks again.
+func (l *lasting) Lineage(ctx context.Context, req engine.LineageRequest) (*engine.LineageDoc, error) {
+	return again(ctx, l, req, engine.API.Lineage)
+}
+
+// Logs asks again while no line has come: none is to come twice.
+func (l *lasting) Logs(ctx context.Context, req engine.LogsRequest, emit func(engine.LogLine)) error {
+	var begun bool
+	var whole error
+	_, err := again(ctx, l, req, func(api engine.API, ctx context.Context, req engine.LogsRequest) (*struct{}, error) {
+		err := api.Logs(ctx, req, func(line engine.LogLine) { begun = true; emit(line) })
+		if begun {
+			whole, err = err, nil
+		}
+		return nil, err
+	})
+	return errors.Join(whole, err)
+}
+
 // Runs asks again.
 func (l *lasting) Runs(ctx context.Context, req engine.RunsRequest) (*engine.RunsDoc, error) {
 	return again(ctx, l, req, engine.API.Runs)

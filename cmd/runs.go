@@ -24,7 +24,7 @@ func newRunsCommand(env *Env) *cli.Command {
 	}
 	export := &cli.Command{
 		Name: "export", Usage: "runs for other tools", ArgsUsage: "",
-		Description: "csv and parquet are tables with a row for each run; mlflow is a directory that mlflow ui --backend-store-uri PATH shows.",
+		Description: "csv and parquet are tables with a row for each run; text stands in csv as it is, so have a spreadsheet read it as text, not as formulas. mlflow is a directory that mlflow ui --backend-store-uri PATH shows.",
 		Flags: append(pickFlags(0),
 			&cli.StringFlag{Name: "format", Usage: "`FORM`: csv, parquet or mlflow", Value: "csv"},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write to `PATH`; - prints csv"},

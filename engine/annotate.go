@@ -40,14 +40,14 @@ func (e *Engine) Annotate(_ context.Context, req AnnotateRequest) (*AnnotateDoc,
 	if errors.As(err, &taken) {
 		return nil, invalid("--move takes it from that run; or choose another name", "tag %q names run %s already", taken.Tag, taken.Run)
 	}
+	if errors.Is(err, store.ErrTooManyTags) {
+		return nil, invalid("it has: "+strings.Join(have.Tags, ", "), "a run has at most %d tags, and run %s would have more", store.MaxTags, run.ID)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return &AnnotateDoc{Schema: Schema, Run: run.ID, Annotation: *a}, nil
 }
-
-// maxTags bounds what one run is called.
-const maxTags = 50
 
 var (
 	tagForm = regexp.MustCompile(`^[\p{L}\p{N}][\p{L}\p{N}._+-]{0,63}$`)
@@ -65,8 +65,8 @@ func checkAnnotation(req AnnotateRequest) error {
 			return invalid("a tag has up to 64 letters, digits, and . _ + - behind the first", "%q is no tag", tag)
 		}
 	}
-	if len(req.Tags) > maxTags {
-		return invalid("", "a run has at most %d tags", maxTags)
+	if len(req.Tags) > store.MaxTags {
+		return invalid("", "a run has at most %d tags", store.MaxTags)
 	}
 	if req.Note != nil && len(*req.Note) > store.MaxNote {
 		return invalid("put it into a file of the project", "a note has at most %d KiB, and this one has %d", store.MaxNote>>10, len(*req.Note)>>10)

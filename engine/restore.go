@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -220,7 +219,7 @@ func (r *restoring) head() (*store.Run, error) {
 			return nil, err
 		}
 		for i := range runs {
-			if !endOf(&runs[i]).After(r.req.At) { // else it had not succeeded yet
+			if !endOf(runs[i].Started, runs[i].Seconds).After(r.req.At) { // else it had not succeeded yet
 				return &runs[i], nil
 			}
 			f.Before = runs[i].ID
@@ -232,22 +231,27 @@ func (r *restoring) head() (*store.Run, error) {
 }
 
 // endOf is when a run was over.
-func endOf(run *store.Run) time.Time {
-	return run.Started.Add(time.Duration(run.Seconds * float64(time.Second)))
+func endOf(started time.Time, seconds float64) time.Time {
+	return started.Add(time.Duration(seconds * float64(time.Second)))
 }
 
 // tooEarly says what there is instead.
 func (r *restoring) tooEarly() error {
-	runs, err := r.e.store.Runs(store.RunFilter{Project: r.req.Dir, Status: "succeeded"})
+	var first *store.RunSummary
+	err := r.e.store.Summaries(store.RunFilter{Project: r.req.Dir, Status: "succeeded"}, func(sum *store.RunSummary) (bool, error) {
+		if first == nil || endOf(sum.Started, sum.Seconds).Before(endOf(first.Started, first.Seconds)) {
+			first = sum
+		}
+		return true, nil
+	})
 	if err != nil {
 		return err
 	}
 	at := r.req.At.Format(time.DateTime)
-	if len(runs) == 0 {
+	if first == nil {
 		return invalid("plumb run makes one", "no run of this project has succeeded yet")
 	}
-	first := slices.MinFunc(runs, func(a, b store.Run) int { return endOf(&a).Compare(endOf(&b)) })
-	over := endOf(&first).Add(time.Second - time.Nanosecond).Truncate(time.Second)
+	over := endOf(first.Started, first.Seconds).Add(time.Second - time.Nanosecond).Truncate(time.Second)
 	return invalid("plumb restore "+string(first.ID)+" restores that one", "no run of this project had succeeded at %s: the first was %s, at %s", at, first.ID, over.In(r.req.At.Location()).Format(time.DateTime))
 }
 

@@ -41,13 +41,20 @@ type TagTakenError struct {
 
 func (e *TagTakenError) Error() string { return fmt.Sprintf("tag %q names run %s", e.Tag, e.Run) }
 
+// MaxTags bounds what one run is called.
+const MaxTags = 50
+
+// ErrTooManyTags says that a run would have more than MaxTags.
+var ErrTooManyTags = fmt.Errorf("a run has at most %d tags", MaxTags)
+
 func tagKey(project, tag string) []byte {
 	d := Sum([]byte(project))
 	return append(append([]byte{inTags}, d[:16]...), tag...)
 }
 
 // Annotate says something of a run, all of it or nothing. The error is ErrNotFound when
-// there is no such run, and a TagTakenError when a tag is not free.
+// there is no such run, a TagTakenError when a tag is not free, and ErrTooManyTags when
+// those that it has and those that come are too many together.
 func (s *Store) Annotate(id RunID, c AnnotationChange) (*Annotation, error) {
 	if c.Pinned != nil { // gc has looked which runs are pinned, or will see it
 		s.gcTurn.Lock()
@@ -74,6 +81,7 @@ func (s *Store) Annotate(id RunID, c AnnotationChange) (*Annotation, error) {
 }
 
 func (s *Store) annotate(txn *badger.Txn, r *Run, a *Annotation, c AnnotationChange) error {
+	had := len(a.Tags)
 	for _, tag := range c.Untag {
 		if i := slices.Index(a.Tags, tag); i >= 0 {
 			a.Tags = slices.Delete(a.Tags, i, i+1)
@@ -93,6 +101,9 @@ func (s *Store) annotate(txn *badger.Txn, r *Run, a *Annotation, c AnnotationCha
 		if err := txn.Set(tagKey(r.Project, tag), []byte(r.ID)); err != nil {
 			return err
 		}
+	}
+	if len(a.Tags) > MaxTags && len(a.Tags) > had { // one that has more from before may lose some
+		return ErrTooManyTags
 	}
 	slices.Sort(a.Tags)
 	if c.Note != nil {

@@ -56,6 +56,52 @@ func TestAnnotate(t *testing.T) {
 	sound(t, s, "after all")
 }
 
+// TestTagsAreBounded counts what a run has and what comes, however they come.
+func TestTagsAreBounded(t *testing.T) {
+	s := chainOf(t)
+	tags := func(from, n int) (out []string) {
+		for i := range n {
+			out = append(out, fmt.Sprint("t", from+i))
+		}
+		return out
+	}
+	for _, tt := range []struct {
+		name string
+		c    AnnotationChange
+		want int // tags after; 0 when they are too many
+	}{
+		{"some", AnnotationChange{Tags: tags(0, 30)}, 30},
+		{"some of them again", AnnotationChange{Tags: tags(10, 40)}, 50},
+		{"one more", AnnotationChange{Tags: tags(50, 1)}, 0},
+		{"one for another", AnnotationChange{Tags: tags(50, 1), Untag: tags(0, 1)}, 50},
+		{"many at once", AnnotationChange{Tags: tags(100, 2000)}, 0},
+		{"those that it has", AnnotationChange{Tags: tags(1, 50)}, 50},
+	} {
+		a, err := s.Annotate("r1", tt.c)
+		if tt.want == 0 {
+			if !errors.Is(err, ErrTooManyTags) {
+				t.Errorf("%s: %v", tt.name, err)
+			}
+			continue
+		}
+		if err != nil || len(a.Tags) != tt.want {
+			t.Errorf("%s: %+v %v", tt.name, a, err)
+		}
+	}
+	if all, err := s.Tags("/p"); err != nil || len(all) != 50 {
+		t.Errorf("%d tags, %v", len(all), err)
+	}
+	meddle(t, s, func(txn *badger.Txn) error { // of before there was a bound
+		return s.setAnnotation(txn, "r2", &Annotation{Tags: tags(1000, 60)})
+	})
+	if _, err := s.Annotate("r2", AnnotationChange{Untag: tags(1000, 5)}); err != nil {
+		t.Errorf("losing some: %v", err)
+	}
+	if _, err := s.Annotate("r2", AnnotationChange{Tags: tags(2000, 1)}); !errors.Is(err, ErrTooManyTags) {
+		t.Errorf("still too many: %v", err)
+	}
+}
+
 // TestPinnedRunsStay keeps a pinned run and what it needs from each rule of gc.
 func TestPinnedRunsStay(t *testing.T) {
 	for name, p := range map[string]Policy{

@@ -12,35 +12,40 @@ import (
 )
 
 // What a run did cannot be changed afterwards without fsck noticing. Each final record of
-// a run has a number and the digest of the final record before it, in the order in which
-// they were written; a link beside it has the number, the run and the record's own digest;
-// and a head has the last number and digest. All three are written by the transaction
-// that makes the record visible. So a record that is changed has another digest than its
-// link and than what its successor says, one that is removed leaves its link, one that is
-// added has none, and who changes record and link still has to change all behind them.
+// a run has a number, and a link of that number beside it, with the run, the digest of the
+// record and that of the link before; the record has that too, and a head has the last
+// number and digest. All three are written by the transaction that makes the record
+// visible. So a record that is changed has another digest than its link, one that is
+// removed leaves its link, one that is added has none, and who changes a link has to change
+// all behind it.
 //
-// A run that gc drops leaves its link, marked, so that what was before and after still
-// hangs together; so does one that is recorded again, which has a new number. What fsck
-// found and was told to accept is marked the same way, and is not forgotten by that: the
-// link has the digest of before. It is evidence, no lock: whoever can write the store and
-// takes the trouble can forge the whole chain from there on, but not against a head that
-// was written down elsewhere.
+// A link is not written again. What becomes of a run later (gc drops it, it is recorded
+// again, fsck found it changed and was told to accept that) is a link of its own at the end
+// of the chain, one for many runs, and so is as hard to change as what runs did. What fsck
+// accepted it tells of for ever. All this is evidence, no lock: whoever can write the store
+// and takes the trouble can forge the whole chain from some run on, or put to its end that
+// one was dropped, but not against a head that was written down elsewhere.
+//
+// The chain begins with a link that has nothing in it. In stores of before that, digests
+// went from record to record, and a link said itself what became of its run. There the
+// empty link is behind the links of that time, up to which what they say is believed.
 //
 // Links are a hundred bytes each and are kept for ever. Runs from before there was a
 // chain have no number.
 
 // link is one place in the chain of runs. Digest is the record's; Previous that of the
-// record before. State says what became of it, when that is not what it was.
+// link before, and of the record before where links are of the old kind.
 type link struct {
 	Run      RunID
 	Digest   Digest
 	Previous Digest
 	State    linkState
 	When     time.Time // of the state
-	Now      Digest    // of the record as fsck left it or found it, when altered
+	Now      Digest    // of the record as fsck left it or found it; of the old kind
+	Changes  []change  // of linkChanges
 }
 
-// linkState is what became of a recorded run.
+// linkState is what became of a recorded run, or what a link is that is of none.
 type linkState string
 
 // The states of links.
@@ -51,7 +56,19 @@ const (
 	linkAltered  linkState = "altered"  // it was changed, or repaired
 	linkLost     linkState = "lost"
 	linkAdded    linkState = "added" // fsck found a record that had no link
+
+	linkBegin   linkState = "begin" // from here on, each link has the digest of the one before
+	linkChanges linkState = "changes"
 )
+
+// change is what became of the run of a number. Now is the digest of its record as fsck
+// left or found it, Link that of its link, which the one behind it says was another.
+type change struct {
+	Seq   uint64
+	State linkState
+	Now   Digest
+	Link  Digest
+}
 
 // chainHead is the end of the chain. Runs before First may have no number when Old.
 type chainHead struct {
@@ -59,6 +76,7 @@ type chainHead struct {
 	Digest Digest
 	First  RunID
 	Old    bool // there were runs before the chain
+	Linked bool // Digest is that of a link, not of a record
 }
 
 func linkKey(seq uint64) []byte { return binary.BigEndian.AppendUint64([]byte{inLinks}, seq) }
@@ -73,12 +91,33 @@ func encodeLink(l *link) []byte {
 	w.string(string(l.State))
 	w.time(l.When)
 	w.digest(l.Now)
+	if l.State == linkChanges {
+		w.uint(uint64(len(l.Changes)))
+		for _, c := range l.Changes {
+			w.uint(c.Seq)
+			w.string(string(c.State))
+			w.digest(c.Now)
+			w.digest(c.Link)
+		}
+	}
 	return w.b
 }
+
+// sum is what the link behind this one has of it.
+func (l *link) sum() Digest { return Sum(encodeLink(l)) }
+
+// beginning is the sum of the link that begins a chain, behind what was there before.
+func beginning(before Digest) Digest { return (&link{State: linkBegin, Previous: before}).sum() }
 
 func decodeLink(b []byte) (*link, error) {
 	r := &reader{b: b}
 	l := &link{Run: RunID(r.string()), Digest: r.digest(), Previous: r.digest(), State: linkState(r.string()), When: r.time(), Now: r.digest()}
+	if l.State == linkChanges {
+		l.Changes = make([]change, r.count(4))
+		for i := range l.Changes {
+			l.Changes[i] = change{r.uint(), linkState(r.string()), r.digest(), r.digest()}
+		}
+	}
 	if !r.done() {
 		return nil, errFrame
 	}
@@ -91,12 +130,16 @@ func encodeHead(h *chainHead) []byte {
 	w.digest(h.Digest)
 	w.string(string(h.First))
 	w.bool(h.Old)
+	w.bool(h.Linked)
 	return w.b
 }
 
 func decodeHead(b []byte) (*chainHead, error) {
 	r := &reader{b: b}
 	h := &chainHead{Seq: r.uint(), Digest: r.digest(), First: RunID(r.string()), Old: r.bool()}
+	if len(r.b) > 0 { // else it is of before there was such a thing
+		h.Linked = r.bool()
+	}
 	if !r.done() {
 		return nil, errFrame
 	}
@@ -124,15 +167,30 @@ func (s *Store) link(txn *badger.Txn, seq uint64) (*link, error) {
 // that was: its link in the chain is kept. "" is for none. It goes through all links, which
 // is for answers that nobody waits for often: a hundred thousand take 0.1 s.
 func (s *Store) DroppedRun(ref string) (id RunID, when time.Time, err error) {
+	named := map[uint64]RunID{}
+	take := func(run RunID, state linkState, at time.Time) {
+		if state == linkDropped && run >= id {
+			id, when = run, at
+		}
+	}
 	err = s.view(func(txn *badger.Txn) error {
-		return each(txn, []byte{inLinks}, func(_, frame []byte) error {
+		return each(txn, []byte{inLinks}, func(key, frame []byte) error {
 			p, _, err := s.pack.unframe(frame)
-			if err != nil {
+			if err != nil || len(key) != 9 {
 				return nil // fsck says so
 			}
 			l, err := decodeLink(p)
-			if err == nil && l.State == linkDropped && strings.HasPrefix(string(l.Run), ref) && l.Run >= id {
-				id, when = l.Run, l.When
+			if err != nil {
+				return nil // as above
+			}
+			if l.Run != "" && strings.HasPrefix(string(l.Run), ref) {
+				named[binary.BigEndian.Uint64(key[1:])] = l.Run
+				take(l.Run, l.State, l.When) // of the old kind
+			}
+			for _, c := range l.Changes {
+				if run, ok := named[c.Seq]; ok {
+					take(run, c.State, l.When)
+				}
 			}
 			return nil
 		})
@@ -147,25 +205,26 @@ func (s *Store) setLink(txn *badger.Txn, seq uint64, l *link) error {
 	return txn.Set(linkKey(seq), seal(0, encodeLink(l)))
 }
 
-// markLink says what became of a link; one that is not there is fsck's business.
-func (s *Store) markLink(txn *badger.Txn, seq uint64, state linkState, now Digest) error {
-	l, err := s.link(txn, seq)
-	if l == nil || err != nil {
-		if errors.Is(err, errFrame) {
-			err = nil
-		}
+// sayChanges puts to the end of the chain what became of runs. Its caller holds off commits.
+func (s *Store) sayChanges(txn *badger.Txn, changes []change) error {
+	if len(changes) == 0 {
+		return nil
+	}
+	c := chaining{s: s, changes: changes}
+	if err := c.begin(txn, ""); err != nil {
 		return err
 	}
-	l.State, l.When, l.Now = state, s.now().UTC(), now
-	return s.setLink(txn, seq, l)
+	c.sayChanges()
+	return setAll(txn, c.entries())
 }
 
 // chaining numbers the final records of one commit. Its caller holds the store's
 // chain lock until they are written, as each has the digest of the one before.
 type chaining struct {
-	s     *Store
-	head  *chainHead
-	links map[uint64]*link
+	s       *Store
+	head    *chainHead
+	links   map[uint64]*link
+	changes []change // to be said
 }
 
 // begin reads where the chain ends. One whose end is lost goes on behind its last link.
@@ -190,7 +249,29 @@ func (c *chaining) begin(txn *badger.Txn, first RunID) error {
 		}
 	}
 	c.head, c.links = h, map[uint64]*link{}
+	switch {
+	case h.Linked:
+	case h.Seq == 0 && h.Digest.IsZero():
+		h.Linked, h.Digest, c.links[0] = true, beginning(Digest{}), &link{State: linkBegin}
+	default:
+		h.Linked = true
+		c.append(&link{State: linkBegin})
+	}
 	return nil
+}
+
+// append puts a link to the end of the chain.
+func (c *chaining) append(l *link) {
+	l.Previous = c.head.Digest
+	c.head.Seq++
+	c.head.Digest, c.links[c.head.Seq] = l.sum(), l
+}
+
+func (c *chaining) sayChanges() {
+	if len(c.changes) > 0 {
+		c.append(&link{State: linkChanges, When: c.s.now().UTC(), Changes: c.changes})
+		c.changes = nil
+	}
 }
 
 // headOfLinks makes the head anew of what hangs on it; nil when there is no link.
@@ -209,9 +290,15 @@ func (s *Store) headOfLinks(txn *badger.Txn) (*chainHead, error) {
 			return err
 		}
 		if h == nil {
-			h = &chainHead{First: l.Run, Old: true} // whether there were is not known any more
+			h = &chainHead{Old: true} // whether there were is not known any more
 		}
-		h.Seq, h.Digest = seq, l.Digest
+		if h.First == "" {
+			h.First = l.Run
+		}
+		h.Linked = h.Linked || l.State == linkBegin || l.Previous == beginning(Digest{})
+		if h.Seq, h.Digest = seq, l.Digest; h.Linked {
+			h.Digest = l.sum()
+		}
 		return nil
 	})
 	return h, err
@@ -224,13 +311,12 @@ func (c *chaining) add(txn *badger.Txn, sr *storedRun) ([]byte, error) {
 		return nil, err
 	}
 	if err == nil && before != nil && before.Seq > 0 {
-		old, err := c.s.link(txn, before.Seq)
-		if err != nil && !errors.Is(err, errFrame) {
+		ok, err := c.s.isLinkOf(txn, before.Seq, sr.ID)
+		if err != nil {
 			return nil, err
 		}
-		if err == nil && old != nil {
-			old.State, old.When = linkReplaced, c.s.now().UTC()
-			c.links[before.Seq] = old
+		if ok {
+			c.changes = append(c.changes, change{Seq: before.Seq, State: linkReplaced})
 		}
 	}
 	sr.Seq, sr.Previous = c.head.Seq+1, c.head.Digest
@@ -238,9 +324,18 @@ func (c *chaining) add(txn *badger.Txn, sr *storedRun) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.head.Seq, c.head.Digest = sr.Seq, Sum(payload)
-	c.links[sr.Seq] = &link{Run: sr.ID, Digest: c.head.Digest, Previous: sr.Previous}
+	c.append(&link{Run: sr.ID, Digest: Sum(payload)})
 	return payload, nil
+}
+
+// isLinkOf reports whether a run has the link that its record says; one that is not there
+// is fsck's business.
+func (s *Store) isLinkOf(txn *badger.Txn, seq uint64, id RunID) (bool, error) {
+	l, err := s.link(txn, seq)
+	if errors.Is(err, errFrame) {
+		return false, nil
+	}
+	return l != nil && l.Run == id, err
 }
 
 // entries is what to write beside the records.
@@ -273,6 +368,7 @@ func (b *Batch) chained(runs []*runEntry) (out []entry, err error) {
 		out = append(out, entry{runKey(inRuns, r.stored.ID), frame}, entry{runKey(inSummaries, r.stored.ID), r.summary})
 	}
 	if c.head != nil {
+		c.sayChanges()
 		out = append(out, c.entries()...)
 	}
 	return out, nil

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/dgraph-io/badger/v4"
@@ -17,8 +18,9 @@ type Inside struct {
 // Searched says how far a search went.
 type Searched struct {
 	Directories int   `json:"directories"`
-	Bytes       int64 `json:"bytes"` // of their manifests
-	Whole       bool  `json:"whole"` // nothing was left out
+	Bytes       int64 `json:"bytes"`            // of their manifests
+	Unread      int   `json:"unread,omitempty"` // directories of which what is in them is not kept, or damaged
+	Whole       bool  `json:"whole"`            // nothing was left out
 }
 
 // Containing finds the directories in which a file with that content lies, at most limit
@@ -42,14 +44,24 @@ func (s *Store) Containing(ctx context.Context, d Digest, limit int, most int64)
 				return nil
 			}
 			b, err := s.readBlobIn(txn, t, maxPayload)
-			if err != nil {
-				continue // its bytes are not kept
+			switch {
+			case errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged):
+				how.Unread++
+				continue
+			case err != nil:
+				return err
 			}
 			how.Directories++
 			how.Bytes += int64(len(b))
-			if bytes.Contains(b, d[:]) {
-				found = append(found, placesIn(t, b, d)...)
+			if !bytes.Contains(b, d[:]) {
+				continue
 			}
+			in, err := placesIn(t, b, d)
+			if err != nil { // fsck says so
+				how.Directories--
+				how.Unread++
+			}
+			found = append(found, in...)
 		}
 		return nil
 	})
@@ -59,14 +71,15 @@ func (s *Store) Containing(ctx context.Context, d Digest, limit int, most int64)
 	if len(found) > limit {
 		found, how.Whole = found[:limit], false
 	}
+	how.Whole = how.Whole && how.Unread == 0
 	return found, how, nil
 }
 
 // placesIn lists the paths of a manifest that have the digest.
-func placesIn(t Digest, manifest []byte, d Digest) []Inside {
+func placesIn(t Digest, manifest []byte, d Digest) ([]Inside, error) {
 	entries, err := DecodeTree(manifest)
 	if err != nil {
-		return nil // damaged: fsck says so
+		return nil, err
 	}
 	var out []Inside
 	for i := range entries {
@@ -74,7 +87,7 @@ func placesIn(t Digest, manifest []byte, d Digest) []Inside {
 			out = append(out, Inside{t, entries[i].Path})
 		}
 	}
-	return out
+	return out, nil
 }
 
 // directories lists the trees that results name; by reading those where there is no list.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Fsck reads all of a store and says what of it is not what it should be, object by
@@ -59,6 +60,7 @@ const (
 	FoundWrongMode      FindingKind = "wrong_mode"
 	FoundWrongTime      FindingKind = "wrong_time"
 	FoundDamagedRecord  FindingKind = "damaged_record" // a value that does not decode
+	FoundChangedRecord  FindingKind = "changed_record" // after the run that made it said what it is
 	FoundLostOutput     FindingKind = "lost_output"
 	FoundLostInput      FindingKind = "lost_input"
 	FoundLostLog        FindingKind = "lost_log"
@@ -103,6 +105,20 @@ type FsckReport struct {
 	Bytes      int64     `json:"bytes"` // read of files
 	SetAside   string    `json:"set_aside,omitempty"`
 	Findings   []Finding `json:"findings"`
+
+	// Accepted is what Fsck found of runs before, and was told to accept. Of those up to
+	// UnchainedUntil, which are from before that was chained, it would not be noticed if
+	// somebody changed what became of them.
+	Accepted       []AcceptedRun `json:"accepted,omitempty"`
+	UnchainedUntil RunID         `json:"unchained_until,omitempty"`
+}
+
+// AcceptedRun is a run that is not what was recorded; Run is "" when that is not known.
+type AcceptedRun struct {
+	Run    RunID     `json:"run"`
+	Number uint64    `json:"number"` // in the chain of runs
+	State  string    `json:"state"`  // altered, lost, added
+	When   time.Time `json:"when"`
 }
 
 // fsck is one look over the store.
@@ -115,14 +131,17 @@ type fsck struct {
 	files  map[blobID]int64 // sound, with their sizes
 	bad    map[blobID]string
 
-	runs  []seenRun
-	small map[Digest]int64 // sound ones in Badger, with their sizes
-	trees map[Digest]error // looked over
-	lost  map[Digest]*lostPlace
-	lists map[Digest][]Digest // what is lost of the places that a list names
-	edits []edit
-	done  atomic.Int64
-	total int64
+	runs    []seenRun
+	changes []change         // of the portion that is being written
+	small   map[Digest]int64 // sound ones in Badger, with their sizes
+	trees   map[Digest]error // looked over
+	lost    map[Digest]*lostPlace
+	lists   map[Digest][]Digest // what is lost of the places that a list names
+	held    map[Digest]bool     // tables that records were held against
+	other   map[Key]bool        // records that are not as their run has them
+	edits   []edit
+	done    atomic.Int64
+	total   int64
 }
 
 // Fsck looks over the store.
@@ -132,7 +151,7 @@ func (s *Store) Fsck(ctx context.Context, o FsckOptions) (*FsckReport, error) {
 	if o.Repair && !s.isWritable() {
 		return nil, fmt.Errorf("repairing the store: %w", ErrReadOnly)
 	}
-	f := &fsck{s: s, o: o, files: map[blobID]int64{}, bad: map[blobID]string{}, small: map[Digest]int64{}, trees: map[Digest]error{}, lost: map[Digest]*lostPlace{}, lists: map[Digest][]Digest{}}
+	f := &fsck{s: s, o: o, files: map[blobID]int64{}, bad: map[blobID]string{}, small: map[Digest]int64{}, trees: map[Digest]error{}, lost: map[Digest]*lostPlace{}, lists: map[Digest][]Digest{}, held: map[Digest]bool{}, other: map[Key]bool{}}
 	f.report.Repair, f.report.Findings = o.Repair, []Finding{}
 	if _, err := os.Lstat(s.dir); errors.Is(err, os.ErrNotExist) {
 		f.report.OK = true

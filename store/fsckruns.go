@@ -49,6 +49,9 @@ func (f *fsck) runStages(txn *badger.Txn, run *Run, table Digest) (changed bool,
 			Effect: "plumb show does not tell its stages; their results stay", Remedy: "the run is kept without its stages",
 		}, func() error { return nil })
 	}
+	if err := f.madeOtherwise(txn, run, table); err != nil {
+		return false, err
+	}
 	lost := 0
 	for i := range run.Stages {
 		var n int

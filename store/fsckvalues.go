@@ -21,6 +21,8 @@ type edit struct {
 	rule    string
 	added   *seenRun // to be linked; no key
 	link    *link    // to be written whatever is there
+	change  *change  // to be said at the end of the chain; no key
+	of      RunID    // of which the change is, if of one
 }
 
 // smalls reads every blob in Badger.
@@ -290,12 +292,13 @@ func (f *fsck) apply(ctx context.Context) error {
 		f.s.gc.Lock()
 		err := f.s.drops.while(func() error {
 			return f.s.update(func(txn *badger.Txn) error {
+				f.changes = nil
 				for _, e := range part {
 					if err := f.applyOne(txn, e); err != nil {
 						return err
 					}
 				}
-				return nil
+				return f.s.sayChanges(txn, f.changes)
 			})
 		})
 		f.s.gc.Unlock()
@@ -311,7 +314,10 @@ func (f *fsck) applyOne(txn *badger.Txn, e edit) error {
 		return f.s.linkAddedRun(txn, e.added)
 	}
 	if e.link != nil {
-		return f.setMended(txn, e.key, e.link)
+		return txn.Set(e.key, seal(0, encodeLink(e.link)))
+	}
+	if e.change != nil {
+		return f.sayMended(txn, *e.change, e.of)
 	}
 	item, err := txn.Get(e.key)
 	if errors.Is(err, badger.ErrKeyNotFound) {
@@ -335,8 +341,12 @@ func (f *fsck) applyOne(txn *badger.Txn, e edit) error {
 		}
 	}
 	if e.run != nil && e.run.Seq > 0 {
-		if err := f.s.markLink(txn, e.run.Seq, linkAltered, Sum(e.payload)); err != nil {
+		linked, err := f.s.isLinkOf(txn, e.run.Seq, e.run.ID)
+		if err != nil {
 			return err
+		}
+		if linked {
+			f.changes = append(f.changes, change{Seq: e.run.Seq, State: linkAltered, Now: Sum(e.payload)})
 		}
 	}
 	if e.val != nil {

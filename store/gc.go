@@ -82,6 +82,8 @@ type gcRun struct {
 	gone   map[string]bool   // Badger keys that are dropped, or would be
 	smalls int               // blobs that were dropped from Badger
 	mu     sync.Mutex        // of the report, while files are deleted
+
+	added map[RunID]uint64 // numbers of runs that fsck linked; nil until it is asked for
 }
 
 // dropping is a key to delete if it still has that version.
@@ -217,10 +219,38 @@ func (g *gcRun) dropRun(txn *badger.Txn, r *Run) error {
 		}
 		g.drop(item, nil)
 		if key[0] == inRuns {
-			g.drops[len(g.drops)-1].seq = r.Seq
+			if g.drops[len(g.drops)-1].seq, err = g.numberOf(txn, r); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// numberOf is the number of a run's link. Of one that fsck linked its record does not say it.
+func (g *gcRun) numberOf(txn *badger.Txn, r *Run) (uint64, error) {
+	if ok, err := g.s.isLinkOf(txn, r.Seq, r.ID); ok || err != nil {
+		return r.Seq, err
+	}
+	if g.added == nil {
+		g.added = map[RunID]uint64{}
+		if err := eachItem(txn, inLinks, func(item *badger.Item) error {
+			if len(item.Key()) != 9 {
+				return nil // as below
+			}
+			l, err := g.s.link(txn, binary.BigEndian.Uint64(item.Key()[1:]))
+			if err == nil && l.State == linkAdded {
+				g.added[l.Run] = binary.BigEndian.Uint64(item.Key()[1:])
+			}
+			if errors.Is(err, errFrame) {
+				err = nil // fsck says so
+			}
+			return err
+		}); err != nil {
+			return 0, err
+		}
+	}
+	return g.added[r.ID], nil
 }
 
 // decideRecords drops the records that no kept run names and nobody used lately.
@@ -386,10 +416,20 @@ func (g *gcRun) dropPart(part []dropping) (done []Dropped, err error) {
 }
 
 func (g *gcRun) dropAll(txn *badger.Txn, part []linkedDrop, quiet bool) (done []Dropped, err error) {
+	var runs []change
 	for _, d := range part {
 		ok, err := g.dropOne(txn, d.dropping, quiet)
 		if err != nil {
 			return nil, err
+		}
+		if ok && d.seq > 0 {
+			linked, err := g.s.isLinkOf(txn, d.seq, RunID(d.key[1:]))
+			if err != nil {
+				return nil, err
+			}
+			if linked {
+				runs = append(runs, change{Seq: d.seq, State: linkDropped})
+			}
 		}
 		if !ok || d.record == nil {
 			continue
@@ -401,7 +441,7 @@ func (g *gcRun) dropAll(txn *badger.Txn, part []linkedDrop, quiet bool) (done []
 			}
 		}
 	}
-	return done, nil
+	return done, g.s.sayChanges(txn, runs)
 }
 
 // dropOne deletes a key unless it was written since, or its action was leased or
@@ -431,11 +471,6 @@ func (g *gcRun) dropOne(txn *badger.Txn, d dropping, quiet bool) (bool, error) {
 			if err := setBygone(txn, d.record.Key); err != nil {
 				return false, err
 			}
-		}
-	}
-	if d.seq > 0 {
-		if err := g.s.markLink(txn, d.seq, linkDropped, Digest{}); err != nil {
-			return false, err
 		}
 	}
 	return true, txn.Delete(d.key)

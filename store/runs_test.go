@@ -28,7 +28,7 @@ func TestRunRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want.Seq = 1
+	want.Seq, want.Previous = 1, beginning(Digest{})
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

@@ -280,6 +280,58 @@ func TestSend(t *testing.T) {
 	}
 }
 
+// TestSendNamesNoSecret looks for what of an address may be secret, in all that can go
+// wrong: a server that is gone, one that refuses and repeats what it was sent, and one
+// that does not answer.
+func TestSendNamesNoSecret(t *testing.T) {
+	repeats := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		fmt.Fprint(w, "no entry\r\nwith ", r.Header.Get("Authorization"))
+	}))
+	defer repeats.Close()
+	gone := httptest.NewServer(nil)
+	gone.Close()
+	for name, server := range map[string]string{"refuses": repeats.URL, "gone": gone.URL} {
+		for _, address := range []string{strings.Replace(server, "://", "://hidden-name@", 1), strings.Replace(server, "://", "://user:hidden-word@", 1), server + "?api_key=hidden-query"} {
+			env := map[string]string{"OPENLINEAGE_URL": address, "OPENLINEAGE_API_KEY": "hidden-key"}
+			s, err := ServerOf(func(n string) string { return env[n] })
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = s.Send(t.Context(), Events(wine(), options))
+			if err == nil || strings.Contains(err.Error(), "hidden") || strings.ContainsAny(err.Error(), "\r\n") {
+				t.Errorf("%s, %s: %q", name, address, err)
+			}
+		}
+	}
+}
+
+// TestSendDoesNotFollow is that an event that is sent elsewhere is not taken for done, and
+// that the key does not go there.
+func TestSendDoesNotFollow(t *testing.T) {
+	var elsewhere int
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { elsewhere++ }))
+	defer other.Close()
+	for _, status := range []int{http.StatusMovedPermanently, http.StatusFound, http.StatusTemporaryRedirect, http.StatusPermanentRedirect} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, other.URL+"/new?api_key=hidden-query", status)
+		}))
+		env := map[string]string{"OPENLINEAGE_URL": server.URL, "OPENLINEAGE_API_KEY": "hidden-key"}
+		s, err := ServerOf(func(n string) string { return env[n] })
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = s.Send(t.Context(), Events(wine(), options))
+		if err == nil || !strings.Contains(err.Error(), http.StatusText(status)) || !strings.Contains(err.Error(), other.URL+"/new: set OPENLINEAGE_URL") || strings.Contains(err.Error(), "hidden") {
+			t.Errorf("%d: %v", status, err)
+		}
+		server.Close()
+	}
+	if elsewhere > 0 {
+		t.Errorf("the other server was asked %d times", elsewhere)
+	}
+}
+
 func TestServerOf(t *testing.T) {
 	for _, c := range []struct {
 		name string

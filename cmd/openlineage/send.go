@@ -28,6 +28,7 @@ func Write(w io.Writer, events []Event) error {
 // Server is where events are sent.
 type Server struct {
 	url  string
+	name string // the scheme and the host, which are all that errors say: the rest may be secret
 	key  string // never part of an error
 	http *http.Client
 }
@@ -54,7 +55,11 @@ func ServerOf(getenv func(string) string) (*Server, error) {
 		endpoint = "api/v1/lineage"
 	}
 	u.Path = strings.TrimSuffix(u.Path, "/") + "/" + strings.TrimPrefix(endpoint, "/")
-	return &Server{url: u.String(), key: getenv("OPENLINEAGE_API_KEY"), http: &http.Client{Timeout: eventTime}}, nil
+	return &Server{url: u.String(), name: u.Scheme + "://" + u.Host, key: getenv("OPENLINEAGE_API_KEY"), http: &http.Client{
+		Timeout: eventTime,
+		// Redirected, a POST becomes a GET without the event, and the key goes to somebody else.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}, nil
 }
 
 // Send sends events in order, until one cannot be sent.
@@ -76,7 +81,7 @@ func (s *Server) send(ctx context.Context, e *Event) (err error) {
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(body))
 	if err != nil {
-		return err
+		return s.nameless(err)
 	}
 	req.Header.Set("Content-Type", "application/json")
 	if s.key != "" {
@@ -84,13 +89,43 @@ func (s *Server) send(ctx context.Context, e *Event) (err error) {
 	}
 	resp, err := s.http.Do(req)
 	if err != nil {
-		return err
+		return s.nameless(err)
 	}
 	defer func() { err = errors.Join(err, resp.Body.Close()) }()
 	if resp.StatusCode/100 == 2 {
 		_, err = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20)) // so that the connection serves again
 		return err
 	}
+	if to := resp.Header.Get("Location"); resp.StatusCode/100 == 3 && to != "" {
+		return fmt.Errorf("the server answers %s and names another address%s: set OPENLINEAGE_URL to the one that takes events", resp.Status, s.elsewhere(resp))
+	}
 	said, _ := io.ReadAll(io.LimitReader(resp.Body, 200))
-	return fmt.Errorf("the server answers %s: %s", resp.Status, strings.TrimSpace(string(said)))
+	return fmt.Errorf("the server answers %s: %s", resp.Status, s.withoutKey(strings.Join(strings.Fields(string(said)), " ")))
+}
+
+// nameless is an error of net/http without the address, of which the user's name and the
+// query may be as secret as a password.
+func (s *Server) nameless(err error) error {
+	var of *url.Error
+	if errors.As(err, &of) {
+		err = of.Err
+	}
+	return fmt.Errorf("reaching %s: %w", s.name, err)
+}
+
+// elsewhere is where a server says that events go, as far as that holds no secret.
+func (s *Server) elsewhere(resp *http.Response) string {
+	to, err := resp.Location()
+	if err != nil {
+		return ""
+	}
+	return ", " + s.withoutKey((&url.URL{Scheme: to.Scheme, Host: to.Host, Path: to.Path}).String())
+}
+
+// withoutKey takes the key out of what a server says, which may repeat what it was sent.
+func (s *Server) withoutKey(said string) string {
+	if s.key == "" {
+		return said
+	}
+	return strings.ReplaceAll(said, s.key, "***")
 }

@@ -3,6 +3,7 @@ package report
 import (
 	"encoding/csv"
 	"io"
+	"math"
 	"strconv"
 	"time"
 
@@ -41,7 +42,11 @@ func (c *column) field(r *engine.RunRow) string {
 	switch c.kind {
 	case kindNumber:
 		if v, ok := c.num(r); ok {
-			return strconv.FormatFloat(v, 'g', -1, 64)
+			return number(v)
+		}
+	case kindInteger:
+		if v, ok := c.int(r); ok {
+			return strconv.FormatInt(v, 10)
 		}
 	case kindTime:
 		if t, ok := c.when(r); ok {
@@ -53,4 +58,12 @@ func (c *column) field(r *engine.RunRow) string {
 		}
 	}
 	return ""
+}
+
+// number writes integers without an exponent as far as a double holds them all.
+func number(v float64) string {
+	if v == math.Trunc(v) && math.Abs(v) < 1<<53 {
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	}
+	return strconv.FormatFloat(v, 'g', -1, 64)
 }

@@ -8,8 +8,8 @@ import (
 	"plumb/engine"
 )
 
-// Parquet writes runs as a Parquet file: numbers are doubles, times are microseconds of
-// UTC, and what a run lacks is null.
+// Parquet writes runs as a Parquet file: params that are integers in all runs have 64 bits,
+// other numbers are doubles, times are microseconds of UTC, and what a run lacks is null.
 func Parquet(w io.Writer, runs Runs) (int, error) {
 	t, _, err := tableOf(runs)
 	if err != nil {
@@ -45,6 +45,8 @@ func (c *column) node() parquet.Node {
 	switch c.kind {
 	case kindNumber:
 		return parquet.Leaf(parquet.DoubleType)
+	case kindInteger:
+		return parquet.Int(64)
 	case kindTime:
 		return parquet.Timestamp(parquet.Microsecond)
 	}
@@ -56,6 +58,10 @@ func (c *column) cell(r *engine.RunRow, at int) parquet.Value {
 	case kindNumber:
 		if v, ok := c.num(r); ok {
 			return parquet.DoubleValue(v).Level(0, 1, at)
+		}
+	case kindInteger:
+		if v, ok := c.int(r); ok {
+			return parquet.Int64Value(v).Level(0, 1, at)
 		}
 	case kindTime:
 		if t, ok := c.when(r); ok {

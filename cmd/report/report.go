@@ -3,8 +3,13 @@
 // first pass, its rows are written in a second.
 //
 //	csv      a header, and a row for each run
-//	parquet  the same table with types: numbers where a column has nothing else
+//	parquet  the same table with types: integers, or numbers, where a column has nothing else
 //	mlflow   a directory as MLflow's file store lays it out (see mlflow.go)
+//
+// Integers stay as they are: where a column has one that a double does not hold, and others
+// that are no integers, it is text. Text stands in csv as people wrote it, as in other tools'
+// exports: a spreadsheet may take what begins with = + - or @ for a formula, which a prefix
+// would prevent at the price that everything else reads another text.
 //
 // What a run lacks is an empty field, or null. A file or directory is there whole or not
 // at all, and nothing that is there already is written over.
@@ -21,6 +26,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"plumb/engine"
@@ -81,6 +87,7 @@ type column struct {
 	kind kind
 	text func(*engine.RunRow) (string, bool)
 	num  func(*engine.RunRow) (float64, bool)
+	int  func(*engine.RunRow) (int64, bool)
 	when func(*engine.RunRow) (time.Time, bool)
 }
 
@@ -89,20 +96,19 @@ type kind int
 const (
 	kindText kind = iota
 	kindNumber
+	kindInteger
 	kindTime
 )
 
 // tableOf finds the columns that runs need: those that each has, then params and metrics
 // by name.
 func tableOf(runs Runs) (*table, int, error) {
-	params, metrics := map[string]bool{}, map[string]bool{} // of a param: whether each is a number
+	params, metrics := map[string]values{}, map[string]bool{}
 	n := 0
 	err := runs(func(r *engine.RunRow) error {
 		n++
 		for _, p := range r.Params {
-			_, isNumber := paramNumber(p.Value)
-			before, known := params[p.Name]
-			params[p.Name] = isNumber && (before || !known)
+			params[p.Name] = params[p.Name].and(p.Value)
 		}
 		for name := range r.Metrics {
 			metrics[name] = true
@@ -114,7 +120,7 @@ func tableOf(runs Runs) (*table, int, error) {
 	}
 	t := &table{columns: fixed()}
 	for _, name := range sorted(params) {
-		t.columns = append(t.columns, paramColumn(name, params[name]))
+		t.columns = append(t.columns, paramColumn(name, params[name].kind()))
 	}
 	for _, name := range sorted(metrics) {
 		t.columns = append(t.columns, column{name: "metric." + name, kind: kindNumber, num: func(r *engine.RunRow) (float64, bool) {
@@ -175,7 +181,7 @@ func joined(tags []string) string {
 	return out
 }
 
-func paramColumn(name string, numbers bool) column {
+func paramColumn(name string, of kind) column {
 	value := func(r *engine.RunRow) (string, bool) {
 		for _, p := range r.Params {
 			if p.Name == name {
@@ -184,25 +190,60 @@ func paramColumn(name string, numbers bool) column {
 		}
 		return "", false
 	}
-	if numbers {
-		return column{name: "param." + name, kind: kindNumber, num: func(r *engine.RunRow) (float64, bool) {
+	c := column{name: "param." + name, kind: of}
+	switch of {
+	case kindInteger:
+		c.int = func(r *engine.RunRow) (int64, bool) {
+			v, _ := value(r)
+			n, err := strconv.ParseInt(v, 10, 64)
+			return n, err == nil
+		}
+	case kindNumber:
+		c.num = func(r *engine.RunRow) (float64, bool) {
+			v, _ := value(r)
+			n, err := strconv.ParseFloat(v, 64)
+			return n, err == nil
+		}
+	default:
+		c.text = func(r *engine.RunRow) (string, bool) {
 			v, ok := value(r)
-			if !ok {
-				return 0, false
-			}
-			return paramNumber(v)
-		}}
+			return plainParam(v), ok
+		}
 	}
-	return column{name: "param." + name, text: func(r *engine.RunRow) (string, bool) {
-		v, ok := value(r)
-		return plainParam(v), ok
-	}}
+	return c
 }
 
-// paramNumber reads a param's value as a number that a float holds.
-func paramNumber(value string) (float64, bool) {
-	v, err := strconv.ParseFloat(value, 64)
-	return v, err == nil
+// values is what there is among those of one param.
+type values struct {
+	text    bool // no number
+	large   bool // no int64, or it has a fraction
+	inexact bool // an integer that a double does not hold
+}
+
+// and adds a value, which is JSON.
+func (v values) and(value string) values {
+	n, err := strconv.ParseFloat(value, 64)
+	if err != nil {
+		v.text = true
+		return v
+	}
+	if _, err := strconv.ParseInt(value, 10, 64); err != nil {
+		v.large = true
+	}
+	if strings.Trim(value, "-0123456789") == "" && strconv.FormatFloat(n, 'f', 0, 64) != value {
+		v.inexact = true
+	}
+	return v
+}
+
+func (v values) kind() kind {
+	switch {
+	case v.text || v.large && v.inexact:
+		return kindText
+	case v.large:
+		return kindNumber
+	}
+	return kindInteger
 }
 
 // plainParam is a param's value as text: a string is not quoted.

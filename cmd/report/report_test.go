@@ -110,6 +110,48 @@ func TestParquet(t *testing.T) {
 	}
 }
 
+// seeds are runs with integers that a double does not hold, alone and among others, and one
+// that a double holds and would write in another form.
+func seeds() []engine.RunRow {
+	var rows []engine.RunRow
+	for i, v := range [][3]string{{"9007199254740993", "9007199254740993", "1000000"}, {"9007199254740992", "0.5", "0.25"}} {
+		rows = append(rows, engine.RunRow{
+			Run: store.Run{ID: store.RunID(rune('b' - i)), Started: started, Seconds: 1_000_000, Params: []store.RunParam{
+				{Name: "seed", Value: v[0]}, {Name: "among", Value: v[1]}, {Name: "steps", Value: v[2]},
+			}},
+			Annotation: store.Annotation{Note: "=1+1"},
+		})
+	}
+	return rows
+}
+
+func TestIntegersStay(t *testing.T) {
+	var b bytes.Buffer
+	if _, err := CSV(&b, each(seeds())); err != nil {
+		t.Fatal(err)
+	}
+	want := `run,project,pipeline,profile,status,started,seconds,ran,cached,failed,commit,tags,note,param.among,param.seed,param.steps
+b,,,,,2026-11-24T02:07:51.123456Z,1000000,0,0,0,,,=1+1,9007199254740993,9007199254740993,1000000
+a,,,,,2026-11-24T02:07:51.123456Z,1000000,0,0,0,,,=1+1,0.5,9007199254740992,0.25
+`
+	if d := cmp.Diff(want, b.String()); d != "" {
+		t.Error(d)
+	}
+	path := filepath.Join(t.TempDir(), "runs.parquet")
+	if _, err := Write("parquet", path, each(seeds())); err != nil {
+		t.Fatal(err)
+	}
+	type row struct {
+		Seed  int64   `parquet:"param.seed,optional"`
+		Among string  `parquet:"param.among,optional"`
+		Steps float64 `parquet:"param.steps,optional"`
+	}
+	got, err := parquet.ReadFile[row](path)
+	if d := cmp.Diff([]row{{9007199254740993, "9007199254740993", 1000000}, {9007199254740992, "0.5", 0.25}}, got); d != "" || err != nil {
+		t.Error(d, err)
+	}
+}
+
 // files reads all files below dir.
 func files(t *testing.T, dir string) map[string]string {
 	t.Helper()

@@ -40,7 +40,7 @@ func Error(w io.Writer, s Style, e *engine.Error) {
 
 // Note prints one line of what goes on besides.
 func Note(w io.Writer, s Style, message string) {
-	fmt.Fprintln(w, s.paint(dim, "plumb: "+message))
+	fmt.Fprintln(w, s.paint(dim, "plumb: "+printable(strings.ReplaceAll(message, "\n", " "))))
 }
 
 // Shell tells what a person finds who looks around in a sandbox, and the command that

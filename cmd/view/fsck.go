@@ -23,6 +23,7 @@ func Fsck(w io.Writer, s Style, doc *engine.FsckDoc, quiet bool) {
 	if len(doc.Findings) > 0 {
 		fmt.Fprintln(w)
 	}
+	acceptedRuns(w, doc)
 	if quiet && doc.OK {
 		return
 	}
@@ -39,5 +40,25 @@ func Fsck(w io.Writer, s Style, doc *engine.FsckDoc, quiet bool) {
 	}
 	if doc.SetAside != "" {
 		fmt.Fprintf(w, "what was set aside is in %s; nothing reads it, delete it when you like\n", printable(doc.SetAside))
+	}
+}
+
+// acceptedRuns tells of what repairing accepted before, which is not forgotten by that.
+func acceptedRuns(w io.Writer, doc *engine.FsckDoc) {
+	const most = 20
+	for i, a := range doc.Accepted {
+		if i == most {
+			fmt.Fprintf(w, "and %s more, which --json lists\n", plural(len(doc.Accepted)-most, "run"))
+			break
+		}
+		what := map[string]string{"altered": "is not as it was recorded", "lost": "is lost", "added": "was not recorded by a run"}[a.State]
+		name := "run " + printable(string(a.Run))
+		if a.Run == "" {
+			name = fmt.Sprintf("number %d of the chain of runs", a.Number)
+		}
+		fmt.Fprintf(w, "known since %s: %s %s\n", a.When.UTC().Format("2006-01-02 15:04"), name, what)
+	}
+	if doc.UnchainedUntil != "" {
+		fmt.Fprintf(w, "up to run %s it would not be noticed if one were removed: an older plumb recorded them\n", printable(string(doc.UnchainedUntil)))
 	}
 }
