@@ -102,8 +102,8 @@ stage "b" {
 	wantStatus(t, status, map[string]string{"a": "cached"})
 }
 
-// Where a pattern cannot be known again, that files may be left is said.
-func TestRestoreInPlaceSaysThatPatternsAreNotKnown(t *testing.T) {
+// What a pattern matches is known also where a value is not recorded.
+func TestRestoreInPlaceWithASensitiveParam(t *testing.T) {
 	if _, err := exec.LookPath("git"); err != nil {
 		t.Skip("there is no git")
 	}
@@ -122,14 +122,18 @@ stage "a" {
 	if _, _, err := r.ran(t.Context(), func(q *RunRequest) { q.Project.Params = map[string]string{"where": "hidden"} }); err != nil {
 		t.Fatal(err)
 	}
+	r.write("src/2.txt", "2")
 	gitIn(t, r.dir, "add", "-A")
 	gitIn(t, r.dir, "commit", "-q", "--allow-empty", "-m", "x")
 	_, told, err := r.restore(func(q *RestoreRequest) { q.InPlace, q.To = true, "" })
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.ContainsFunc(told, func(note string) bool { return strings.Contains(note, "files that it did not have may be left") }) {
+	if slices.ContainsFunc(told, func(note string) bool { return strings.Contains(note, "files that it did not have may be left") }) {
 		t.Errorf("told %q", told)
+	}
+	if there(filepath.Join(r.dir, "src/2.txt")) {
+		t.Error("what the pattern matches and the run did not have is still there")
 	}
 }
 
