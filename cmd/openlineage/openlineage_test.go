@@ -133,8 +133,8 @@ func wine() *engine.LineageDoc {
 		Artifacts: []engine.LineageArtifact{
 			{Digest: digest("raw.csv"), Size: 12, Places: place(store.PlaceInput, "data/raw.csv", "")},
 			{Digest: digest("web.csv"), Places: place(store.PlaceOutside, "web.csv", "https://data.example.org/v1/web.csv")},
-			{Digest: digest("clean.csv"), Size: 10, MadeBy: []store.Key{store.Key(digest("clean"))}},
-			{Digest: digest("model.bin"), Size: 99, MadeBy: []store.Key{store.Key(digest("train"))}, Places: place(store.PlaceExport, "models/model.bin", "")},
+			{Digest: digest("clean.csv"), Size: 10, MadeBy: store.Key(digest("clean"))},
+			{Digest: digest("model.bin"), Size: 99, MadeBy: store.Key(digest("train")), Places: place(store.PlaceExport, "models/model.bin", "")},
 		},
 	}
 }
