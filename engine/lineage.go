@@ -16,6 +16,7 @@ import (
 // one record of an action, and it says which run made it.
 //
 //	lineage.go       what is asked about
+//	lineagedigest.go a digest, or the beginning of one
 //	lineageroot.go   where that begins: content, a file of a project, an output
 //	lineagewalk.go   from there up and down
 //	lineagemaker.go  which action made what another one read
@@ -137,7 +138,7 @@ func (e *Engine) Lineage(ctx context.Context, req LineageRequest) (*LineageDoc, 
 			return nil, err
 		}
 	}
-	for _, find := range []func() (bool, error){w.digest, w.file, w.run, w.output, w.image} {
+	for _, find := range []func() (bool, error){w.digest, w.file, w.run, w.output, w.image, w.digits} {
 		found, err := find()
 		if err != nil {
 			return nil, err
@@ -149,14 +150,16 @@ func (e *Engine) Lineage(ctx context.Context, req LineageRequest) (*LineageDoc, 
 	return nil, w.unknown()
 }
 
+// nextLineage is what to do when something is not known.
+const nextLineage = "plumb lineage RUN tells what a run read and made, and plumb runs lists them"
+
 // unknown says what was looked for.
 func (w *walk) unknown() error {
-	const next = "plumb lineage RUN tells what a run read and made, and plumb runs lists them"
 	switch {
 	case w.hashed != nil:
-		return invalid("it may have changed since, or its run is gone; "+next, "there is a file %q, but no stage of any run in this store has read or made its content, %s%s", w.req.Name, w.hashed.Digest, w.bound())
+		return invalid("it may have changed since, or its run is gone; "+nextLineage, "there is a file %q, but no stage of any run in this store has read or made its content, %s%s", w.req.Name, w.hashed.Digest, w.bound())
 	case w.asked != nil:
-		return invalid(next, "nothing that is recorded made or read %s, or ran in it%s", *w.asked, w.bound())
+		return invalid(nextLineage, "nothing that is recorded made or read %s, or ran in it%s", *w.asked, w.bound())
 	case w.refused != nil:
 		return w.refused
 	}
@@ -190,30 +193,6 @@ func namesOf(action []byte) (n store.Named) {
 	return n
 }
 
-// digest takes the name for a digest: of content, of an image or of an action.
-func (w *walk) digest() (bool, error) {
-	if len(w.req.Name) < 7 || w.req.Name[:7] != "sha256:" {
-		return false, nil
-	}
-	d, err := store.ParseDigest(w.req.Name)
-	if err != nil {
-		return false, invalid("give all 64 digits; plumb show prints them", "%v", err)
-	}
-	w.asked = &d
-	if found, err := w.content(d); found || err != nil {
-		return found, err
-	}
-	if found, err := w.imageDigest(d); found || err != nil {
-		return found, err
-	}
-	rec, err := w.e.store.Record(store.Key(d))
-	if err != nil || rec == nil {
-		return false, err
-	}
-	w.doc.Of.Kind, w.doc.Of.Keys = "action", []store.Key{rec.Key}
-	return true, w.spread([]*store.Record{rec})
-}
-
 // run takes the name for a run.
 func (w *walk) run() (bool, error) {
 	if w.asked != nil {
@@ -222,7 +201,7 @@ func (w *walk) run() (bool, error) {
 	head, err := w.e.findRun(w.req.Project.Dir, w.req.Name)
 	var e *Error
 	if errors.As(err, &e) && w.req.Name != "" {
-		w.refused = notARun(w.req.Name, e)
+		w.refused = notARun(e)
 		return false, nil
 	}
 	if err != nil {

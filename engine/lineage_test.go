@@ -93,6 +93,9 @@ func TestLineage(t *testing.T) {
 		{"the newest run", func(*LineageRequest) {}, "run", []string{clean, out, code, raw, report, train}},
 		{"an image", func(q *LineageRequest) { q.Name = "x" }, "image", []string{clean, out, code, raw, report, train}},
 		{"an image by its digest", func(q *LineageRequest) { q.Name = image }, "image", []string{clean, out, code, raw, report, train}},
+		{"an image by the beginning of its digest", func(q *LineageRequest) { q.Name = image[:len("sha256:")+12] }, "image", []string{clean, out, code, raw, report, train}},
+		{"content by its first digits alone", func(q *LineageRequest) { q.Name, q.Up = store.Sum([]byte("a,b\n")).Hex()[:7], true }, "artifact", []string{raw}},
+		{"an action by its first digits", func(q *LineageRequest) { q.Name, q.Up = r.keyOf("clean").Hex()[:9], true }, "action", []string{clean, raw}},
 		{"a file that a stage read", func(q *LineageRequest) {
 			q.Name, q.File, q.Down = "raw.csv", filepath.Join(r.dir, "data/raw.csv"), true
 		}, "artifact", []string{clean, out, code, raw, report, train}},
@@ -206,7 +209,10 @@ func TestLineageOfNothing(t *testing.T) {
 	}{
 		{"a file", func(q *LineageRequest) { q.Name, q.File = "unknown.txt", filepath.Join(r.dir, "unknown.txt") }, `there is a file "unknown.txt", but no stage of any run in this store has read or made its content, ` + store.Sum([]byte("nobody read this")).String()},
 		{"a digest", func(q *LineageRequest) { q.Name = store.Sum([]byte("x")).String() }, "nothing that is recorded made or read sha256:"},
-		{"half a digest", func(q *LineageRequest) { q.Name = "sha256:1234" }, "1234"},
+		{"too few digits", func(q *LineageRequest) { q.Name = "sha256:1234" }, `"sha256:1234" is no digest: give 6 to 64`},
+		{"no digits", func(q *LineageRequest) { q.Name = "sha256:123XYZ" }, "is no digest"},
+		{"digits of nothing", func(q *LineageRequest) { q.Name = "sha256:00000000" }, `begins with "sha256:00000000"`},
+		{"digits alone of nothing", func(q *LineageRequest) { q.Name = "00000000" }, `"00000000" is no digest, no file`},
 		{"a stage that has no such output", func(q *LineageRequest) { q.Name = "train.weights" }, `stage "train" has no output "weights"`},
 		{"a word", func(q *LineageRequest) { q.Name = "word" }, `"word" is no digest, no file, no run, no stage's output and no image`},
 		{"a negative depth", func(q *LineageRequest) { q.Depth = -1 }, "must not be negative"},

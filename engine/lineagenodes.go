@@ -46,7 +46,9 @@ func (w *walk) done() *LineageDoc {
 	for i := range w.doc.Artifacts {
 		a := &w.doc.Artifacts[i]
 		a.Asked = a.Asked || slices.Contains(w.contents, a.Digest)
-		w.place(a, w.of)
+		for _, run := range append(w.had, w.of) {
+			w.place(a, run)
+		}
 		for _, in := range w.doc.Of.Inside {
 			if in.Tree == a.Digest {
 				a.Kind = store.KindTree

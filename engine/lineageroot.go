@@ -198,15 +198,26 @@ func (w *walk) root(d store.Digest) error {
 			return err
 		}
 	}
+	limit := w.limit
 	if !w.doc.Of.Down {
-		return nil
+		limit = 1 // that tells where it was
 	}
-	recs, more, err := w.e.store.Linked(w.ctx, store.LinkRead, d, w.limit)
+	recs, err := w.linked(store.LinkRead, d, limit)
 	if err != nil {
 		return err
 	}
-	w.doc.More = w.doc.More || more
-	return w.down(steps(recs))
+	if w.doc.Of.Down {
+		w.doc.More = w.doc.More || w.links[linkOf{store.LinkRead, d}].more
+		return w.down(steps(recs))
+	}
+	for _, r := range recs[:min(len(recs), 1)] {
+		run, err := w.runOf(r.Run)
+		if err != nil {
+			return err
+		}
+		w.had = append(w.had, run)
+	}
+	return nil
 }
 
 // touches reports whether any action made or read content.

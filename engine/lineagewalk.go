@@ -27,13 +27,14 @@ type walk struct {
 
 	asked   *store.Digest   // what the name says
 	hashed  *store.Artifact // the file that the name says
-	refused error           // why it is no run
+	refused *Error          // why it is no run
 
 	of     *store.Run         // that is asked about, or has what is: its table of stages decides
 	ofKeys map[store.Key]bool // its stages' actions
 
 	roots    []node         // what is asked about
 	contents []store.Digest // content that is, whoever made it
+	had      []*store.Run   // that are known to have had it
 
 	actions map[store.Key]int
 	recs    []*store.Record // of the document's actions
@@ -80,9 +81,12 @@ func (w *walk) about(run *store.Run) {
 	}
 }
 
+// nameOneOf is the hint that lists what was meant perhaps.
+const nameOneOf = "name one of"
+
 // notARun keeps what is of use when the name turns out to be nothing else either.
-func notARun(name string, e *Error) error {
-	if strings.HasPrefix(e.Hint, "did you mean ") || strings.HasPrefix(e.Hint, "name one of") {
+func notARun(e *Error) *Error {
+	if strings.HasPrefix(e.Hint, "did you mean ") || strings.HasPrefix(e.Hint, nameOneOf) {
 		return e
 	}
 	return nil

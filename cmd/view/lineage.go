@@ -261,7 +261,7 @@ func (v *lineageView) input(a *engine.LineageAction, u engine.LineageUse, indent
 		return
 	}
 	if u.Also > 0 {
-		short += fmt.Sprintf("  (%d other made the same)", u.Also)
+		short += "  (" + plural(u.Also, "other") + " made the same)"
 	}
 	fmt.Fprintln(v.w, v.s.paint(dim, short))
 	v.up(u.By, indent+below, true)
