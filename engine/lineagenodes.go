@@ -133,7 +133,7 @@ func (a *LineageArtifact) put(run *store.Run, p store.Place) {
 
 // cutLoops sees to it that no action is before itself. One seems to be when its record was
 // replaced: a later run did it again, and with the reader that knew it of old it is told as
-// it is now. What reads the later of the two is then not followed to it.
+// it is now. What was read from it of old is then not followed to it.
 func (w *walk) cutLoops() {
 	for {
 		loop := w.loop()
@@ -150,7 +150,7 @@ func (w *walk) cutLoops() {
 				worst = u
 			}
 		}
-		w.doc.Actions[worst[0]].Inputs[worst[1]].By = store.Key{}
+		w.doc.Actions[worst[0]].Inputs[worst[1]].By = store.Key{} // its stage is still said
 	}
 }
 
