@@ -208,6 +208,7 @@ func TestLineageOfNothing(t *testing.T) {
 		says string
 	}{
 		{"a file", func(q *LineageRequest) { q.Name, q.File = "unknown.txt", filepath.Join(r.dir, "unknown.txt") }, `there is a file "unknown.txt", but no stage of any run in this store has read or made its content, ` + store.Sum([]byte("nobody read this")).String()},
+		{"a file that is called like an output of a stage", func(q *LineageRequest) { q.Name, q.File = "train.weights", filepath.Join(r.dir, "unknown.txt") }, `there is a file "train.weights", but no stage`},
 		{"a digest", func(q *LineageRequest) { q.Name = store.Sum([]byte("x")).String() }, "nothing that is recorded made or read sha256:"},
 		{"too few digits", func(q *LineageRequest) { q.Name = "sha256:1234" }, `"sha256:1234" is no digest: give 6 to 64`},
 		{"no digits", func(q *LineageRequest) { q.Name = "sha256:123XYZ" }, "is no digest"},
