@@ -65,18 +65,31 @@ func splitOutput(name string) (stage, output string) {
 const lookBack = 50
 
 func (e *Engine) findOutput(dir, name string) (store.Artifact, error) {
+	made, err := e.findMade(dir, name)
+	return made.output.Artifact, err
+}
+
+// made is an output as a run has it.
+type made struct {
+	run    *store.Run
+	key    store.Key
+	output store.Output
+}
+
+// findMade finds STAGE.OUTPUT in the newest run that has it.
+func (e *Engine) findMade(dir, name string) (made, error) {
 	stage, output := splitOutput(name)
 	runs, err := e.store.Runs(store.RunFilter{Project: dir, Limit: lookBack})
 	if err != nil {
-		return store.Artifact{}, fmt.Errorf("listing runs: %w", err)
+		return made{}, fmt.Errorf("listing runs: %w", err)
 	}
 	if len(runs) == 0 {
-		return store.Artifact{}, invalid("plumb run makes one", "there is no run of this project yet")
+		return made{}, invalid("plumb run makes one", "there is no run of this project yet")
 	}
 	for i := range runs {
 		run, err := e.store.Run(runs[i].ID)
 		if err != nil {
-			return store.Artifact{}, fmt.Errorf("reading run %q: %w", runs[i].ID, err)
+			return made{}, fmt.Errorf("reading run %q: %w", runs[i].ID, err)
 		}
 		for n := range run.Stages {
 			st := &run.Stages[n]
@@ -85,18 +98,18 @@ func (e *Engine) findOutput(dir, name string) (store.Artifact, error) {
 			}
 			rec, err := e.store.Record(st.Key)
 			if err != nil {
-				return store.Artifact{}, fmt.Errorf("reading the result of stage %q: %w", stage, err)
+				return made{}, fmt.Errorf("reading the result of stage %q: %w", stage, err)
 			}
 			if rec != nil {
 				o, err := outputNamed(rec, stage, output)
 				if err == nil && o.Dropped && e.store.Check(o.Artifact) != nil {
-					return store.Artifact{}, invalid("plumb run --keep "+stage+" makes it again and keeps it", "the bytes of output %q of stage %q are not kept", o.Name, stage)
+					return made{}, invalid("plumb run --keep "+stage+" makes it again and keeps it", "the bytes of output %q of stage %q are not kept", o.Name, stage)
 				}
-				return o.Artifact, err
+				return made{run, st.Key, o}, err
 			}
 		}
 	}
-	return store.Artifact{}, invalid("plumb show lists stages and outputs", "no run has a result of a stage %q", stage)
+	return made{}, invalid("plumb show lists stages and outputs", "no run has a result of a stage %q", stage)
 }
 
 func outputNamed(rec *store.Record, stage, output string) (store.Output, error) {

@@ -8,17 +8,19 @@ import (
 
 	"plumb/engine/plan"
 	"plumb/store"
-	"plumb/store/tree"
 )
 
 // Lineage goes from content to the actions that made it, and from those to what they
 // read, until it comes to what no stage made; and the other way to what came of it. It
-// follows digests, so it leads across runs, pipelines and projects, and through stages
-// that were cached: there is one record of an action, and it says which run made it.
+// leads across runs, pipelines and projects, and through stages that were cached: there is
+// one record of an action, and it says which run made it.
 //
-// Where the same content was made by several actions, one of them is followed: what the
-// run that is asked about has of it, else what the same run made, else the newest that was
-// there when it was read. The others are counted.
+//	lineage.go       what is asked about
+//	lineagedigest.go a digest, or the beginning of one
+//	lineageroot.go   where that begins: content, a file of a project, an output
+//	lineagewalk.go   from there up and down
+//	lineagemaker.go  which action made what another one read
+//	lineagenodes.go  the artifacts of the answer
 
 // LineageRequest asks where something comes from and what came of it. Exactly one of Up
 // and Down may be set; neither stands for both.
@@ -33,7 +35,8 @@ type LineageRequest struct {
 	Inside bool   `json:"inside,omitempty"` // look for a file in directories also when it is known by itself
 }
 
-// LineageDoc is a graph: Actions name artifacts by digest as what they read and made.
+// LineageDoc is a graph: Actions name artifacts as what they read and made, by digest and
+// by the action that made it.
 type LineageDoc struct {
 	Schema    int               `json:"schema"`
 	Of        LineageOf         `json:"of"`
@@ -68,15 +71,16 @@ type LineageStage struct {
 	Seconds float64     `json:"seconds,omitempty"`
 }
 
-// LineageArtifact is content.
+// LineageArtifact is content as one action made it, or as it was there without any. The
+// same content has as many artifacts as there are ways by which it came about.
 type LineageArtifact struct {
 	Digest store.Digest   `json:"digest"`
+	MadeBy store.Key      `json:"made_by,omitzero"` // zero: by no stage, as far as is known
 	Kind   store.Kind     `json:"kind"`
 	Size   int64          `json:"size"`
-	Places []LineagePlace `json:"places,omitempty"`  // where runs found it, or put it
-	MadeBy []store.Key    `json:"made_by,omitempty"` // actions of the document
+	Asked  bool           `json:"asked,omitempty"`  // it is what is asked about
+	Places []LineagePlace `json:"places,omitempty"` // where runs found it, or put it
 	ReadBy []store.Key    `json:"read_by,omitempty"`
-	Also   int            `json:"also,omitempty"` // so many other actions made the very same
 }
 
 // LineagePlace is where content was in a project, or outside.
@@ -111,12 +115,16 @@ type LineageText struct {
 	Value string `json:"value"`
 }
 
-// LineageUse is content as an action read or made it.
+// LineageUse is content as an action read or made it. Of an input, Stage and Name are the
+// output that it was in the reader's run, By is the action that made it. That one is in the
+// document unless a bound was met, or it is not kept.
 type LineageUse struct {
-	Name   string       `json:"name,omitempty"` // of an output
-	Path   string       `json:"path"`           // in the workspace
+	Stage  string       `json:"stage,omitempty"`
+	Name   string       `json:"name,omitempty"`
+	Path   string       `json:"path"` // in the workspace
 	Digest store.Digest `json:"digest"`
-	By     store.Key    `json:"by,omitzero"` // of an input: the action of the document that made it
+	By     store.Key    `json:"by,omitzero"`
+	Also   int          `json:"also,omitempty"` // content alone tells By: so many other actions made the very same
 }
 
 // Lineage answers with as much of the graph as was asked for.
@@ -130,7 +138,7 @@ func (e *Engine) Lineage(ctx context.Context, req LineageRequest) (*LineageDoc, 
 			return nil, err
 		}
 	}
-	for _, find := range []func() (bool, error){w.digest, w.file, w.run, w.output, w.image} {
+	for _, find := range []func() (bool, error){w.digest, w.file, w.run, w.output, w.image, w.digits} {
 		found, err := find()
 		if err != nil {
 			return nil, err
@@ -142,13 +150,16 @@ func (e *Engine) Lineage(ctx context.Context, req LineageRequest) (*LineageDoc, 
 	return nil, w.unknown()
 }
 
+// nextLineage is what to do when something is not known.
+const nextLineage = "plumb lineage RUN tells what a run read and made, and plumb runs lists them"
+
 // unknown says what was looked for.
 func (w *walk) unknown() error {
 	switch {
 	case w.hashed != nil:
-		return invalid("plumb show lists what runs read and left", "nothing that is recorded made or read %q, whose digest is %s%s", w.req.Name, w.hashed.Digest, w.bound())
+		return invalid("it may have changed since, or its run is gone; "+nextLineage, "there is a file %q, but no stage of any run in this store has read or made its content, %s%s", w.req.Name, w.hashed.Digest, w.bound())
 	case w.asked != nil:
-		return invalid("plumb show lists what runs read and left", "nothing that is recorded made or read %s, or ran in it%s", *w.asked, w.bound())
+		return invalid(nextLineage, "nothing that is recorded made or read %s, or ran in it%s", *w.asked, w.bound())
 	case w.refused != nil:
 		return w.refused
 	}
@@ -182,86 +193,6 @@ func namesOf(action []byte) (n store.Named) {
 	return n
 }
 
-// digest takes the name for a digest: of content, of an image or of an action.
-func (w *walk) digest() (bool, error) {
-	if len(w.req.Name) < 7 || w.req.Name[:7] != "sha256:" {
-		return false, nil
-	}
-	d, err := store.ParseDigest(w.req.Name)
-	if err != nil {
-		return false, invalid("give all 64 digits; plumb show prints them", "%v", err)
-	}
-	w.asked = &d
-	if found, err := w.content(d); found || err != nil {
-		return found, err
-	}
-	if found, err := w.imageDigest(d); found || err != nil {
-		return found, err
-	}
-	rec, err := w.e.store.Record(store.Key(d))
-	if err != nil || rec == nil {
-		return false, err
-	}
-	w.doc.Of.Kind, w.doc.Of.Keys = "action", []store.Key{rec.Key}
-	return true, w.spread([]*store.Record{rec})
-}
-
-// file takes the name for a path.
-func (w *walk) file() (bool, error) {
-	if w.req.File == "" || w.asked != nil {
-		return false, nil
-	}
-	a, err := tree.Outside(w.ctx, w.req.File)
-	if err != nil {
-		return false, invalid("name a file or a directory that can be read", "%v", err)
-	}
-	w.hashed = &a
-	return w.content(a.Digest)
-}
-
-// content begins at an artifact, if anything is known of it. A file that is known only as
-// a part of directories stands for those.
-func (w *walk) content(d store.Digest) (bool, error) {
-	known, err := w.e.touches(w.ctx, d)
-	if err != nil {
-		return false, err
-	}
-	var inside []store.Inside
-	if !known || w.req.Inside {
-		const places, bytes = 20, 1 << 30
-		found, how, err := w.e.store.Containing(w.ctx, d, places, bytes)
-		if err != nil {
-			return false, err
-		}
-		inside, w.doc.Searched = found, &how
-	}
-	if !known && len(inside) == 0 {
-		return false, nil
-	}
-	w.doc.Of.Kind, w.doc.Of.Digest, w.doc.Of.Inside = "artifact", d, inside
-	roots := []store.Digest{d}
-	for _, in := range inside {
-		roots = append(roots, in.Tree)
-	}
-	for _, root := range roots {
-		if err := w.root(root); err != nil {
-			return false, err
-		}
-	}
-	return true, nil
-}
-
-// touches reports whether any action made or read content.
-func (e *Engine) touches(ctx context.Context, d store.Digest) (bool, error) {
-	for _, kind := range []store.Link{store.LinkMade, store.LinkRead} {
-		recs, _, err := e.store.Linked(ctx, kind, d, 1)
-		if err != nil || len(recs) > 0 {
-			return len(recs) > 0, err
-		}
-	}
-	return false, nil
-}
-
 // run takes the name for a run.
 func (w *walk) run() (bool, error) {
 	if w.asked != nil {
@@ -270,7 +201,7 @@ func (w *walk) run() (bool, error) {
 	head, err := w.e.findRun(w.req.Project.Dir, w.req.Name)
 	var e *Error
 	if errors.As(err, &e) && w.req.Name != "" {
-		w.refused = notARun(w.req.Name, e)
+		w.refused = notARun(e)
 		return false, nil
 	}
 	if err != nil {
@@ -280,28 +211,10 @@ func (w *walk) run() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	w.runs[run.ID], w.doc.Run = run, run
+	w.doc.Run = run
+	w.about(run)
 	w.doc.Of.Kind, w.doc.Of.Name = "run", string(run.ID)
 	return true, w.stages(run)
-}
-
-// output takes the name for STAGE.OUTPUT.
-func (w *walk) output() (bool, error) {
-	if w.asked != nil {
-		return false, nil
-	}
-	a, err := w.e.findOutput(w.req.Project.Dir, w.req.Name)
-	var e *Error
-	if errors.As(err, &e) {
-		if stage, _ := splitOutput(w.req.Name); w.hasStage(stage) {
-			return false, err
-		}
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	return w.content(a.Digest)
 }
 
 // image takes the name for an image block.

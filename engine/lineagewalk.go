@@ -27,18 +27,42 @@ type walk struct {
 
 	asked   *store.Digest   // what the name says
 	hashed  *store.Artifact // the file that the name says
-	refused error           // why it is no run
+	refused *Error          // why it is no run
 
-	actions   map[store.Key]int
-	artifacts map[store.Digest]int
-	prefer    map[store.Key]bool // of the run that is asked about
-	runs      map[store.RunID]*store.Run
+	of     *store.Run         // that is asked about, or has what is: its table of stages decides
+	ofKeys map[store.Key]bool // its stages' actions
+
+	roots    []node         // what is asked about
+	contents []store.Digest // content that is, whoever made it
+	had      []*store.Run   // that are known to have had it
+
+	actions map[store.Key]int
+	recs    []*store.Record // of the document's actions
+	runs    map[store.RunID]*store.Run
+	tables  map[store.RunID]map[string]*store.StageResult
+	links   map[linkOf]linked
+	kinds   map[store.Digest]store.Kind // of what was read
+	uses    map[store.Key][]LineageUse
+	in      map[store.Key]madeIn
+}
+
+// linkOf is what links were followed from, linked what was found.
+type linkOf struct {
+	kind   store.Link
+	digest store.Digest
+}
+
+type linked struct {
+	recs  []*store.Record
+	limit int
+	more  bool
 }
 
 func newWalk(ctx context.Context, e *Engine, req LineageRequest) *walk {
 	w := &walk{
 		ctx: ctx, e: e, req: req, limit: req.Limit, doc: &LineageDoc{Schema: Schema, Artifacts: []LineageArtifact{}, Actions: []LineageAction{}},
-		actions: map[store.Key]int{}, artifacts: map[store.Digest]int{}, prefer: map[store.Key]bool{}, runs: map[store.RunID]*store.Run{},
+		ofKeys: map[store.Key]bool{}, actions: map[store.Key]int{}, runs: map[store.RunID]*store.Run{}, tables: map[store.RunID]map[string]*store.StageResult{},
+		links: map[linkOf]linked{}, kinds: map[store.Digest]store.Kind{}, uses: map[store.Key][]LineageUse{}, in: map[store.Key]madeIn{},
 	}
 	if w.limit == 0 {
 		w.limit = usualActions
@@ -47,36 +71,22 @@ func newWalk(ctx context.Context, e *Engine, req LineageRequest) *walk {
 	return w
 }
 
-// done names what made the inputs of actions that were not gone up from, where it is
-// known. A stage may hand on what it read: that does not make it the maker of its input.
-func (w *walk) done() *LineageDoc {
-	for i := range w.doc.Actions {
-		a := &w.doc.Actions[i]
-		for n := range a.Inputs {
-			in := &a.Inputs[n]
-			if !in.By.IsZero() {
-				if _, told := w.actions[in.By]; !told { // beyond a bound
-					in.By = store.Key{}
-				}
-				continue
-			}
-			if foundBy(w.runs[a.Run], *in) != nil {
-				continue
-			}
-			for _, k := range w.doc.Artifacts[w.artifact(in.Digest)].MadeBy {
-				if k != a.Key && !w.doc.Actions[w.actions[k]].Created.After(a.Created) {
-					in.By = k
-					break
-				}
-			}
+// about takes a run for the one that is asked about.
+func (w *walk) about(run *store.Run) {
+	w.of, w.runs[run.ID] = run, run
+	for i := range run.Stages {
+		if k := run.Stages[i].Key; !k.IsZero() {
+			w.ofKeys[k] = true
 		}
 	}
-	return w.doc
 }
 
+// nameOneOf is the hint that lists what was meant perhaps.
+const nameOneOf = "name one of"
+
 // notARun keeps what is of use when the name turns out to be nothing else either.
-func notARun(name string, e *Error) error {
-	if strings.HasPrefix(e.Hint, "did you mean ") || strings.HasPrefix(e.Hint, "name one of") || strings.HasPrefix(e.Hint, "plumb pin ") {
+func notARun(e *Error) *Error {
+	if strings.HasPrefix(e.Hint, "did you mean ") || strings.HasPrefix(e.Hint, nameOneOf) || strings.HasPrefix(e.Hint, "plumb pin ") {
 		return e
 	}
 	return nil
@@ -96,30 +106,6 @@ func (w *walk) hasStage(name string) bool {
 type step struct {
 	rec   *store.Record
 	depth int // actions between it and what is asked about, and itself
-}
-
-// root begins at content: at every action that made it, and every one that read it.
-func (w *walk) root(d store.Digest) error {
-	w.artifact(d)
-	if w.doc.Of.Up {
-		recs, more, err := w.e.store.Linked(w.ctx, store.LinkMade, d, rootMade)
-		if err != nil {
-			return err
-		}
-		w.doc.More = w.doc.More || more
-		if err := w.up(steps(recs)); err != nil {
-			return err
-		}
-	}
-	if !w.doc.Of.Down {
-		return nil
-	}
-	recs, more, err := w.e.store.Linked(w.ctx, store.LinkRead, d, w.limit)
-	if err != nil {
-		return err
-	}
-	w.doc.More = w.doc.More || more
-	return w.down(steps(recs))
 }
 
 func steps(recs []*store.Record) []step {
@@ -151,6 +137,7 @@ func (w *walk) spread(recs []*store.Record) error {
 // stages begins at the stages of a run.
 func (w *walk) stages(run *store.Run) error {
 	var recs []*store.Record
+	told := map[store.Key]bool{}
 	for i := range run.Stages {
 		st := &run.Stages[i]
 		ls := LineageStage{Name: st.Name, Status: st.Status, Key: st.Key, Image: st.Image, Error: st.Error, Seconds: st.Seconds}
@@ -161,8 +148,12 @@ func (w *walk) stages(run *store.Run) error {
 		if err != nil {
 			return err
 		}
-		if rec != nil && !w.prefer[rec.Key] {
-			w.prefer[rec.Key] = true
+		if rec != nil && st.Status != "failed" {
+			w.in[rec.Key] = madeIn{run, st}
+			rec = asThen(rec, w.in[rec.Key])
+		}
+		if rec != nil && !told[rec.Key] {
+			told[rec.Key] = true
 			w.doc.Of.Keys = append(w.doc.Of.Keys, rec.Key)
 			recs = append(recs, rec)
 		}
@@ -188,7 +179,7 @@ func (w *walk) recordOf(st *store.StageResult) (*store.Record, error) {
 	if f == nil || err != nil {
 		return nil, err
 	}
-	return &store.Record{Key: f.Key, Action: f.Action, Run: f.Run, Stage: f.Stage, Created: f.When, Attempts: f.Attempts}, nil
+	return &store.Record{Key: f.Key, Action: f.Action, Note: f.Note, Run: f.Run, Stage: f.Stage, Created: f.When, Attempts: f.Attempts}, nil
 }
 
 // up follows what actions read to what made it.
@@ -205,17 +196,18 @@ func (w *walk) up(queue []step) error {
 		if err != nil || i < 0 {
 			return err
 		}
-		for n, in := range w.doc.Actions[i].Inputs {
-			if w.req.Depth > 0 && s.depth >= w.req.Depth {
-				break
+		if w.req.Depth > 0 && s.depth >= w.req.Depth {
+			continue
+		}
+		for _, in := range w.doc.Actions[i].Inputs {
+			if in.By.IsZero() || seen[in.By] {
+				continue
 			}
-			made, also, err := w.producer(in, s.rec)
+			made, err := w.load(in.By)
 			if err != nil {
 				return err
 			}
-			w.doc.Artifacts[w.artifact(in.Digest)].Also = also
 			if made != nil {
-				w.doc.Actions[i].Inputs[n].By = made.Key
 				queue = append(queue, step{made, s.depth + 1})
 			}
 		}
@@ -241,11 +233,10 @@ func (w *walk) down(queue []step) error {
 			continue
 		}
 		for _, out := range w.doc.Actions[i].Outputs {
-			recs, more, err := w.e.store.Linked(w.ctx, store.LinkRead, out.Digest, w.limit)
+			recs, err := w.readers(node{out.Digest, s.rec.Key})
 			if err != nil {
 				return err
 			}
-			w.doc.More = w.doc.More || more
 			for _, r := range recs {
 				queue = append(queue, step{r, s.depth + 1})
 			}
@@ -254,15 +245,39 @@ func (w *walk) down(queue []step) error {
 	return nil
 }
 
-// artifact gives the index of content in the document.
-func (w *walk) artifact(d store.Digest) int {
-	i, ok := w.artifacts[d]
-	if !ok {
-		i = len(w.doc.Artifacts)
-		w.artifacts[d] = i
-		w.doc.Artifacts = append(w.doc.Artifacts, LineageArtifact{Digest: d, Kind: store.KindFile})
+// readers gives the records that read content from what made it.
+func (w *walk) readers(n node) ([]*store.Record, error) {
+	recs, err := w.linked(store.LinkRead, n.digest, w.limit)
+	if err != nil {
+		return nil, err
 	}
-	return i
+	var out []*store.Record
+	for _, r := range recs {
+		uses, err := w.usesOf(r)
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(uses, func(u LineageUse) bool { return u.Digest == n.digest && u.By == n.by }) {
+			out = append(out, r)
+		}
+	}
+	w.doc.More = w.doc.More || w.links[linkOf{store.LinkRead, n.digest}].more
+	return out, nil
+}
+
+// linked follows links once.
+func (w *walk) linked(kind store.Link, d store.Digest, limit int) ([]*store.Record, error) {
+	at := linkOf{kind, d}
+	l, ok := w.links[at]
+	if !ok || l.limit < limit && l.more {
+		recs, more, err := w.e.store.Linked(w.ctx, kind, d, limit)
+		if err != nil {
+			return nil, err
+		}
+		l = linked{recs, limit, more}
+		w.links[at] = l
+	}
+	return l.recs, nil
 }
 
 // action adds an action with what it read and made; -1 when there are enough.
@@ -292,22 +307,10 @@ func (w *walk) action(rec *store.Record) (int, error) {
 		return -1, err
 	}
 	for _, o := range rec.Outputs {
-		at := &w.doc.Artifacts[w.artifact(o.Digest)]
-		at.Kind, at.Size = o.Kind, o.Size
-		if !slices.Contains(at.MadeBy, rec.Key) {
-			at.MadeBy = append(at.MadeBy, rec.Key)
-		}
-		w.place(o.Digest, run, store.PlaceExport)
 		a.Outputs = append(a.Outputs, LineageUse{Name: strings.TrimPrefix(o.Name, "."), Path: o.Path, Digest: o.Digest})
 	}
-	for _, in := range a.Inputs {
-		at := &w.doc.Artifacts[w.artifact(in.Digest)]
-		at.ReadBy = append(at.ReadBy, rec.Key)
-		w.place(in.Digest, run, store.PlaceInput)
-		w.place(in.Digest, run, store.PlaceOutside)
-	}
 	w.actions[rec.Key] = len(w.doc.Actions)
-	w.doc.Actions = append(w.doc.Actions, a)
+	w.doc.Actions, w.recs = append(w.doc.Actions, a), append(w.recs, rec)
 	return len(w.doc.Actions) - 1, nil
 }
 
@@ -316,18 +319,11 @@ func failedLast(rec *store.Record) bool {
 	return n > 0 && rec.Attempts[n-1].Class != store.ClassOK
 }
 
-// describe reads an action's ingredients. One of another plumb's form has none.
+// describe reads an action's ingredients.
 func (w *walk) describe(a *LineageAction, rec *store.Record) error {
-	fields, err := plan.Decode(rec.Action)
-	if errors.Is(err, plan.ErrEncoding) {
-		return nil
-	}
-	if err != nil {
+	parsed, err := parse(rec)
+	if parsed == nil || err != nil {
 		return err
-	}
-	parsed, err := plan.Parse(fields)
-	if err != nil {
-		return nil //nolint:nilerr // an ingredient that only a newer plumb knows
 	}
 	a.Image, a.Platform, a.Command, a.Seed = parsed.Image, parsed.Platform, parsed.Command, parsed.Seed
 	for _, p := range parsed.Params {
@@ -337,19 +333,49 @@ func (w *walk) describe(a *LineageAction, rec *store.Record) error {
 		}
 		a.Params = append(a.Params, LineageText{p.Name, v})
 	}
-	sizes := map[store.Digest]int64{}
-	for _, in := range rec.Inputs {
-		sizes[in.Digest] = in.Size
+	uses, err := w.usesOf(rec)
+	a.Inputs = append(a.Inputs, uses...)
+	return err
+}
+
+// parse gives what an action is made of; nil for one of another plumb's form.
+func parse(rec *store.Record) (*plan.Action, error) {
+	fields, err := plan.Decode(rec.Action)
+	if errors.Is(err, plan.ErrEncoding) {
+		return nil, nil //nolint:nilnil // it has nothing that can be told
 	}
-	for _, in := range parsed.Inputs {
-		at := &w.doc.Artifacts[w.artifact(in.Digest)]
-		at.Kind = in.Kind
-		if n, ok := sizes[in.Digest]; ok {
-			at.Size = n
+	if err != nil {
+		return nil, err
+	}
+	parsed, err := plan.Parse(fields)
+	if err != nil {
+		return nil, nil //nolint:nilerr,nilnil // an ingredient that only a newer plumb knows
+	}
+	return parsed, nil
+}
+
+// usesOf gives what an action read, with what made it.
+func (w *walk) usesOf(rec *store.Record) ([]LineageUse, error) {
+	uses, ok := w.uses[rec.Key]
+	if ok {
+		return uses, nil
+	}
+	parsed, err := parse(rec)
+	if err != nil {
+		return nil, err
+	}
+	if parsed != nil {
+		for _, in := range parsed.Inputs {
+			u := LineageUse{Path: in.Path, Digest: in.Digest}
+			if err := w.resolve(&u, rec); err != nil {
+				return nil, err
+			}
+			uses = append(uses, u)
+			w.kinds[in.Digest] = in.Kind
 		}
-		a.Inputs = append(a.Inputs, LineageUse{Path: in.Path, Digest: in.Digest})
 	}
-	return nil
+	w.uses[rec.Key] = uses
+	return uses, nil
 }
 
 // runOf reads a run once; nil when it was collected.
@@ -364,28 +390,4 @@ func (w *walk) runOf(id store.RunID) (*store.Run, error) {
 	}
 	w.runs[id] = run
 	return run, err
-}
-
-// place notes where a run had content. Many runs had the same at the same place: the
-// first that is met tells it.
-func (w *walk) place(d store.Digest, run *store.Run, role store.PlaceRole) {
-	if run == nil {
-		return
-	}
-	at := &w.doc.Artifacts[w.artifact(d)]
-	for _, p := range run.Places {
-		if p.Digest != d || p.Role != role {
-			continue
-		}
-		known := slices.ContainsFunc(at.Places, func(o LineagePlace) bool {
-			return o.Project == run.Project && o.Path == p.Path && o.Role == p.Role && o.From == p.From
-		})
-		if known {
-			continue
-		}
-		at.Places = append(at.Places, LineagePlace{run.ID, run.Project, p})
-		if p.Size > 0 {
-			at.Size = p.Size
-		}
-	}
 }

@@ -176,6 +176,7 @@ func TestQuestionsOfManyRuns(t *testing.T) {
 		{"lineage of an old run", soon, lineage(LineageRequest{Name: older}), 10},
 		{"lineage of an output", soon, lineage(LineageRequest{Name: "s3.out"}), 10},
 		{"lineage of a file on disk", soon, lineage(LineageRequest{Name: "somewhere", File: file}), 10},
+		{"lineage by the first digits", soon, lineage(LineageRequest{Name: store.Sum([]byte("9 more more more")).Hex()[:10]}), 10},
 		{"lineage of a source that all read", soon, lineage(LineageRequest{Name: "in.txt", File: filepath.Join(r.dir, "in.txt"), Down: true}), 10},
 		{"the first page", soon, list(RunsRequest{Limit: 20}), 20},
 		{"a param that few had", filter, list(RunsRequest{Limit: 20, Params: []string{"lr=0.1"}}), 1},

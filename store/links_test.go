@@ -461,3 +461,55 @@ func TestFsckFindsLostPlaces(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
+
+// Digests are found by their first digits, however many links lead from one, and whether
+// there are links at all.
+func TestBeginning(t *testing.T) {
+	s := openStore(t, t.TempDir(), Options{Names: testNames})
+	if err := s.Relink(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for id := range byte(5) {
+		linkedRecord(t, s, id+1, fmt.Sprint("made ", id), "read by all")
+	}
+	all, read := named("made 3"), named("read by all")
+	key := Digest(Key{3})
+	for _, marked := range []bool{true, false} {
+		for _, c := range []struct {
+			name, digits string
+			limit        int
+			want         []Digest
+			more         bool
+		}{
+			{"what was made", all.Hex()[:7], 5, []Digest{all}, false},
+			{"what all read", read.Hex()[:6], 5, []Digest{read}, false},
+			{"a whole digest", read.Hex(), 5, []Digest{read}, false},
+			{"but for the last digit", read.Hex()[:63], 5, []Digest{read}, false},
+			{"another that begins the same", read.Hex()[:40] + "00", 5, nil, false},
+			{"an image", named("image").Hex()[:9], 5, []Digest{named("image")}, false},
+			{"an action", key.Hex()[:8], 5, []Digest{key}, false},
+			{"several", "", 2, nil, true},
+			{"nothing", "ffffffff", 5, nil, false},
+		} {
+			t.Run(fmt.Sprint(c.name, " ", marked), func(t *testing.T) {
+				got, more, err := s.Beginning(t.Context(), c.digits, c.limit)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if c.want == nil && c.more { // which of them is not said, but how many
+					if len(got) != c.limit {
+						t.Errorf("%d digests", len(got))
+					}
+				} else if d := cmp.Diff(c.want, got); d != "" {
+					t.Errorf("(-want +got)\n%s", d)
+				}
+				if more != c.more {
+					t.Errorf("more: %v", more)
+				}
+			})
+		}
+		if err := s.update(func(txn *badger.Txn) error { return deleteIf(txn, linksMark()) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -21,12 +21,12 @@ type Options struct {
 // run that was asked about it tells all stages, also those that were cached or failed, and
 // the run itself.
 func Events(doc *engine.LineageDoc, o Options) []Event {
-	t := &teller{doc: doc, o: o, actions: map[store.Key]*engine.LineageAction{}, artifacts: map[store.Digest]*engine.LineageArtifact{}}
+	t := &teller{doc: doc, o: o, actions: map[store.Key]*engine.LineageAction{}, artifacts: map[node]*engine.LineageArtifact{}}
 	for i := range doc.Actions {
 		t.actions[doc.Actions[i].Key] = &doc.Actions[i]
 	}
 	for i := range doc.Artifacts {
-		t.artifacts[doc.Artifacts[i].Digest] = &doc.Artifacts[i]
+		t.artifacts[node{doc.Artifacts[i].Digest, doc.Artifacts[i].MadeBy}] = &doc.Artifacts[i]
 	}
 	told := map[store.Key]bool{}
 	var events []Event
@@ -57,7 +57,13 @@ type teller struct {
 	doc       *engine.LineageDoc
 	o         Options
 	actions   map[store.Key]*engine.LineageAction
-	artifacts map[store.Digest]*engine.LineageArtifact
+	artifacts map[node]*engine.LineageArtifact
+}
+
+// node is what identifies an artifact of the document.
+type node struct {
+	digest store.Digest
+	by     store.Key
 }
 
 func (t *teller) facet(schema string) facet {
@@ -103,7 +109,7 @@ func (t *teller) stage(st *engine.LineageStage) []Event {
 	if st.Error != "" {
 		run.Facets["errorMessage"] = errorFacet{t.facet("facets/1-0-1/ErrorMessageRunFacet.json#/$defs/ErrorMessageRunFacet"), st.Error, "shell"}
 	}
-	return t.pair(end, began, began.Add(lasting(st.Seconds)), run, t.job(r.Pipeline, st.Name, a), a)
+	return t.data(t.pair(end, began, began.Add(lasting(st.Seconds)), run, t.job(r.Pipeline, st.Name, a)), r.Pipeline, a)
 }
 
 // action tells of an action under the run that made it.
@@ -113,21 +119,29 @@ func (t *teller) action(a *engine.LineageAction) []Event {
 		status, end = "failed", "FAIL"
 	}
 	run := t.run(a.Run, a.Pipeline, a.Stage, stageFacet{Status: status, PlumbRun: string(a.Run)}, a)
-	return t.pair(end, a.Created.Add(-lasting(a.Seconds)), a.Created, run, t.job(a.Pipeline, a.Stage, a), a)
+	return t.data(t.pair(end, a.Created.Add(-lasting(a.Seconds)), a.Created, run, t.job(a.Pipeline, a.Stage, a)), a.Pipeline, a)
 }
 
-// pair is the two events of a stage; the one that ends it has its data.
-func (t *teller) pair(end string, began, ended time.Time, run Run, job Job, a *engine.LineageAction) []Event {
-	first, last := t.event("START", began, run, job), t.event(end, ended, run, job)
-	if a != nil {
-		for _, in := range a.Inputs {
-			last.Inputs = append(last.Inputs, t.input(in))
-		}
-		for _, out := range a.Outputs {
-			last.Outputs = append(last.Outputs, t.output(a, out))
-		}
+// pair is the two events of a stage.
+func (t *teller) pair(end string, began, ended time.Time, run Run, job Job) []Event {
+	return []Event{t.event("START", began, run, job), t.event(end, ended, run, job)}
+}
+
+// data adds what an action read and made to the event that ends a stage of a pipeline. What
+// it made is named after the stage as which it is told of, be its action one of another
+// stage or pipeline.
+func (t *teller) data(events []Event, pipeline string, a *engine.LineageAction) []Event {
+	if a == nil {
+		return events
 	}
-	return []Event{first, last}
+	last := &events[len(events)-1]
+	for _, in := range a.Inputs {
+		last.Inputs = append(last.Inputs, t.input(pipeline, in))
+	}
+	for _, out := range a.Outputs {
+		last.Outputs = append(last.Outputs, t.output(last.Job.Name, a, out))
+	}
+	return events
 }
 
 func (t *teller) run(id store.RunID, pipeline, stage string, own stageFacet, a *engine.LineageAction) Run {
@@ -167,22 +181,21 @@ func named(pipeline, stage string) string {
 	return pipeline + "/" + stage
 }
 
-func (t *teller) input(u engine.LineageUse) Dataset {
-	d, others := t.dataset(u)
+func (t *teller) input(pipeline string, u engine.LineageUse) Dataset {
+	d, others := t.dataset(pipeline, u)
 	d.Facets = t.facets(u.Digest, others)
-	if a := t.artifacts[u.Digest]; a != nil && a.Size > 0 {
+	if a := t.artifacts[node{u.Digest, u.By}]; a != nil && a.Size > 0 {
 		d.InputFacets = map[string]any{"inputStatistics": statisticsFacet{t.facet("facets/1-0-0/InputStatisticsInputDatasetFacet.json#/$defs/InputStatisticsInputDatasetFacet"), a.Size}}
 	}
 	return d
 }
 
-func (t *teller) output(a *engine.LineageAction, u engine.LineageUse) Dataset {
-	d := t.made(a, u)
-	art := t.artifacts[u.Digest]
+func (t *teller) output(stage string, a *engine.LineageAction, u engine.LineageUse) Dataset {
+	d := t.made(stage, u.Name)
 	var others []identifier
-	if art != nil {
+	if art := t.artifacts[node{u.Digest, a.Key}]; art != nil {
 		for _, p := range art.Places {
-			if p.Role == store.PlaceExport && p.Run == a.Run {
+			if p.Role == store.PlaceExport && p.Output == u.Name {
 				others = append(others, fileAt(p))
 			}
 		}
@@ -192,8 +205,8 @@ func (t *teller) output(a *engine.LineageAction, u engine.LineageUse) Dataset {
 	return d
 }
 
-func (t *teller) made(a *engine.LineageAction, u engine.LineageUse) Dataset {
-	return Dataset{Namespace: t.o.Namespace, Name: named(a.Pipeline, a.Stage) + "." + u.Name}
+func (t *teller) made(stage, output string) Dataset {
+	return Dataset{Namespace: t.o.Namespace, Name: stage + "." + output}
 }
 
 func (t *teller) facets(d store.Digest, others []identifier) map[string]any {
@@ -204,24 +217,26 @@ func (t *teller) facets(d store.Digest, others []identifier) map[string]any {
 	return f
 }
 
-// dataset names what an action read: by what made it, else by where it was.
-func (t *teller) dataset(u engine.LineageUse) (d Dataset, others []identifier) {
-	a := t.artifacts[u.Digest]
-	if a == nil {
-		return Dataset{Namespace: t.o.Namespace, Name: u.Digest.String()}, nil
-	}
-	for _, p := range a.Places {
-		switch {
-		case p.Role == store.PlaceInput:
-			others = append(others, fileAt(p))
-		case p.Role == store.PlaceOutside:
-			others = append(others, from(p.From))
+// dataset names what an action read: as an output of a stage of its pipeline, else by what
+// made it, else by where it was.
+func (t *teller) dataset(pipeline string, u engine.LineageUse) (d Dataset, others []identifier) {
+	if a := t.artifacts[node{u.Digest, u.By}]; a != nil {
+		for _, p := range a.Places {
+			switch {
+			case p.Role == store.PlaceInput:
+				others = append(others, fileAt(p))
+			case p.Role == store.PlaceOutside:
+				others = append(others, from(p.From))
+			}
 		}
+	}
+	if u.Stage != "" && pipeline != "" {
+		return t.made(named(pipeline, t.stageOf(u)), u.Name), nil
 	}
 	if maker := t.actions[u.By]; maker != nil {
 		for _, out := range maker.Outputs {
 			if out.Digest == u.Digest {
-				return t.made(maker, out), others
+				return t.made(named(maker.Pipeline, maker.Stage), out.Name), others
 			}
 		}
 	}
@@ -229,6 +244,23 @@ func (t *teller) dataset(u engine.LineageUse) (d Dataset, others []identifier) {
 		return Dataset{Namespace: others[0].Namespace, Name: others[0].Name}, others[1:]
 	}
 	return Dataset{Namespace: t.o.Namespace, Name: u.Digest.String()}, nil
+}
+
+// stageOf names the stage that made an input, as it is called in the run that is told of.
+func (t *teller) stageOf(u engine.LineageUse) string {
+	name := ""
+	for i := range t.doc.Stages {
+		switch st := &t.doc.Stages[i]; {
+		case st.Name == u.Stage:
+			return u.Stage
+		case st.Key == u.By:
+			name = st.Name
+		}
+	}
+	if name != "" {
+		return name
+	}
+	return u.Stage
 }
 
 func fileAt(p engine.LineagePlace) identifier {

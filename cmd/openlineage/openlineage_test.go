@@ -133,8 +133,8 @@ func wine() *engine.LineageDoc {
 		Artifacts: []engine.LineageArtifact{
 			{Digest: digest("raw.csv"), Size: 12, Places: place(store.PlaceInput, "data/raw.csv", "")},
 			{Digest: digest("web.csv"), Places: place(store.PlaceOutside, "web.csv", "https://data.example.org/v1/web.csv")},
-			{Digest: digest("clean.csv"), Size: 10, MadeBy: []store.Key{store.Key(digest("clean"))}},
-			{Digest: digest("model.bin"), Size: 99, MadeBy: []store.Key{store.Key(digest("train"))}, Places: place(store.PlaceExport, "models/model.bin", "")},
+			{Digest: digest("clean.csv"), Size: 10, MadeBy: store.Key(digest("clean"))},
+			{Digest: digest("model.bin"), Size: 99, MadeBy: store.Key(digest("train")), Places: place(store.PlaceExport, "models/model.bin", "")},
 		},
 	}
 }
@@ -211,6 +211,53 @@ func TestEvents(t *testing.T) {
 	o.Own = true
 	if n := len(Events(wine(), o)); n != 8 {
 		t.Errorf("%d events of the run alone", n)
+	}
+}
+
+// Data is named after the stages of the run that is told of, whatever they were called when
+// their results were made, and after the output that was read when another has its bytes.
+func TestEventsNameDataAsTheRunDoes(t *testing.T) {
+	clean, same := store.Key(digest("clean")), digest("clean.csv")
+	doc := &engine.LineageDoc{
+		Run: &store.Run{ID: "20261124-090000-aaaa", Project: "/home/ada/wine", Pipeline: "wine", Status: "succeeded"},
+		Stages: []engine.LineageStage{
+			{Name: "tidy", Status: "cached", Key: clean, MadeBy: "20261120-090000-aaaa"},
+			{Name: "train", Status: "ran", Key: store.Key(digest("train"))},
+		},
+		Actions: []engine.LineageAction{
+			{
+				Key: clean, Stage: "clean", Run: "20261120-090000-aaaa", Project: "/home/ada/old", Pipeline: "old",
+				Inputs: []engine.LineageUse{{Path: "raw.csv", Digest: same}}, Outputs: []engine.LineageUse{{Name: "a", Path: "a.csv", Digest: same}, {Name: "b", Path: "b.csv", Digest: same}},
+			},
+			{
+				Key: store.Key(digest("train")), Stage: "train", Run: "20261124-090000-aaaa", Project: "/home/ada/wine", Pipeline: "wine",
+				Inputs: []engine.LineageUse{{Path: "b.csv", Digest: same, Stage: "clean", Name: "b", By: clean}, {Path: "raw.csv", Digest: same}},
+			},
+		},
+		Artifacts: []engine.LineageArtifact{
+			{Digest: same, Places: []engine.LineagePlace{{Run: "20261124-090000-aaaa", Project: "/home/ada/wine", Place: store.Place{Path: "raw.csv", Role: store.PlaceInput}}}},
+			{Digest: same, MadeBy: clean, Places: []engine.LineagePlace{{Run: "20261124-090000-aaaa", Project: "/home/ada/wine", Place: store.Place{Path: "out.csv", Role: store.PlaceExport, Stage: "tidy", Output: "b"}}}},
+		},
+	}
+	var got []string
+	for _, e := range Events(doc, options) {
+		for _, d := range e.Inputs {
+			got = append(got, e.Job.Name+" < "+d.Name)
+		}
+		for _, d := range e.Outputs {
+			line := e.Job.Name + " > " + d.Name
+			if also, ok := d.Facets["symlinks"].(symlinksFacet); ok {
+				line += " = " + also.Identifiers[0].Name
+			}
+			got = append(got, line)
+		}
+	}
+	want := []string{
+		"wine/tidy < /home/ada/wine/raw.csv", "wine/tidy > wine/tidy.a", "wine/tidy > wine/tidy.b = /home/ada/wine/out.csv",
+		"wine/train < wine/tidy.b", "wine/train < /home/ada/wine/raw.csv",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("(-want +got)\n%s", d)
 	}
 }
 

@@ -3,6 +3,7 @@ package view
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,17 +19,23 @@ type lineageView struct {
 	doc       *engine.LineageDoc
 	now       time.Time
 	actions   map[store.Key]*engine.LineageAction
-	artifacts map[store.Digest]*engine.LineageArtifact
+	artifacts map[lineageNode]*engine.LineageArtifact
 	drawn     map[store.Key]bool
 }
 
+// lineageNode is what identifies an artifact of a document.
+type lineageNode struct {
+	digest store.Digest
+	by     store.Key
+}
+
 func newLineageView(w io.Writer, s Style, doc *engine.LineageDoc, now time.Time) *lineageView {
-	v := &lineageView{w: w, s: s, doc: doc, now: now, actions: map[store.Key]*engine.LineageAction{}, artifacts: map[store.Digest]*engine.LineageArtifact{}, drawn: map[store.Key]bool{}}
+	v := &lineageView{w: w, s: s, doc: doc, now: now, actions: map[store.Key]*engine.LineageAction{}, artifacts: map[lineageNode]*engine.LineageArtifact{}, drawn: map[store.Key]bool{}}
 	for i := range doc.Actions {
 		v.actions[doc.Actions[i].Key] = &doc.Actions[i]
 	}
 	for i := range doc.Artifacts {
-		v.artifacts[doc.Artifacts[i].Digest] = &doc.Artifacts[i]
+		v.artifacts[lineageNode{doc.Artifacts[i].Digest, doc.Artifacts[i].MadeBy}] = &doc.Artifacts[i]
 	}
 	return v
 }
@@ -56,30 +63,61 @@ func Lineage(w io.Writer, s Style, doc *engine.LineageDoc, now time.Time) {
 	}
 }
 
-// content draws an artifact with both of its sides.
+// content draws what is asked about with both of its sides, whichever actions made it.
 func (v *lineageView) content(d store.Digest, name string) {
-	a := v.artifacts[d]
-	if name == "" || name == d.String() {
-		name = string(a.Kind)
+	asked := v.asked(d)
+	var places []string
+	var makers, readers []store.Key
+	for _, a := range asked {
+		for _, p := range a.Places {
+			if text := v.place(p); !slices.Contains(places, text) {
+				places = append(places, text)
+			}
+		}
+		if v.actions[a.MadeBy] != nil {
+			makers = append(makers, a.MadeBy)
+		}
+		if slices.ContainsFunc(asked, func(o *engine.LineageArtifact) bool { return slices.Contains(o.ReadBy, a.MadeBy) }) {
+			continue // its maker handed on what it read, and is drawn with what read that
+		}
+		for _, k := range a.ReadBy {
+			if !slices.Contains(readers, k) {
+				readers = append(readers, k)
+			}
+		}
 	}
-	fmt.Fprintf(v.w, "%s  %s%s\n", v.s.paint(bold, printable(name)), d, sized(a))
-	for _, p := range a.Places {
-		fmt.Fprintf(v.w, "  %s\n", v.place(p))
+	if name == "" || name == d.String() {
+		name = string(asked[0].Kind)
+	}
+	fmt.Fprintf(v.w, "%s  %s%s\n", v.s.paint(bold, printable(name)), d, sized(asked[0]))
+	for _, text := range places {
+		fmt.Fprintf(v.w, "  %s\n", text)
 	}
 	if v.doc.Of.Up {
-		v.heading("made by", len(a.MadeBy), "no stage made it")
+		v.heading("made by", len(makers), "no stage made it")
 		v.drawn = map[store.Key]bool{}
-		for i, key := range a.MadeBy {
-			v.up(key, "", i == len(a.MadeBy)-1)
+		for i, key := range makers {
+			v.up(key, "", i == len(makers)-1)
 		}
 	}
 	if v.doc.Of.Down {
-		v.heading("read by", len(a.ReadBy), "no stage read it")
+		v.heading("read by", len(readers), "no stage read it")
 		v.drawn = map[store.Key]bool{}
-		for i, key := range a.ReadBy {
-			v.down(key, "", i == len(a.ReadBy)-1)
+		for i, key := range readers {
+			v.down(key, "", i == len(readers)-1)
 		}
 	}
+}
+
+// asked gives what of some content is asked about; there is at least one.
+func (v *lineageView) asked(d store.Digest) []*engine.LineageArtifact {
+	var out []*engine.LineageArtifact
+	for i := range v.doc.Artifacts {
+		if a := &v.doc.Artifacts[i]; a.Asked && a.Digest == d {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 func (v *lineageView) heading(text string, n int, none string) {
@@ -130,7 +168,7 @@ func forgotten(st engine.LineageStage) string {
 // readBy reports whether what an action made is read by one of those.
 func (v *lineageView) readBy(k store.Key, those map[store.Key]bool) bool {
 	for _, out := range v.actions[k].Outputs {
-		for _, reader := range v.artifacts[out.Digest].ReadBy {
+		for _, reader := range v.artifacts[lineageNode{out.Digest, k}].ReadBy {
 			if those[reader] {
 				return true
 			}
@@ -148,7 +186,7 @@ func (v *lineageView) later(own map[store.Key]bool) {
 			continue
 		}
 		for _, out := range v.actions[k].Outputs {
-			for _, reader := range v.artifacts[out.Digest].ReadBy {
+			for _, reader := range v.artifacts[lineageNode{out.Digest, k}].ReadBy {
 				if !own[reader] && !v.drawn[reader] {
 					v.drawn[reader] = true
 					readers = append(readers, reader)
@@ -204,41 +242,52 @@ func (v *lineageView) up(key store.Key, indent string, last bool) {
 	v.drawn[key] = true
 	fmt.Fprintln(v.w)
 	for i, in := range a.Inputs {
-		v.input(in, indent+below, i == len(a.Inputs)-1)
+		v.input(a, in, indent+below, i == len(a.Inputs)-1)
 	}
 }
 
 // input draws what an action read: with the action that made it, or where it came from.
-func (v *lineageView) input(u engine.LineageUse, indent string, last bool) {
+func (v *lineageView) input(a *engine.LineageAction, u engine.LineageUse, indent string, last bool) {
 	entry, below := treeBranch(last)
-	art := v.artifacts[u.Digest]
 	fmt.Fprintf(v.w, "%s%s%s", indent, entry, printable(u.Path))
-	if u.By.IsZero() {
-		fmt.Fprintf(v.w, "  %s%s\n", v.s.paint(dim, u.Digest.String()[:19]), v.origin(art, u.Path))
+	short := "  " + u.Digest.String()[:19]
+	if v.actions[u.By] == nil {
+		art := v.artifacts[lineageNode{u.Digest, u.By}]
+		if u.Stage != "" {
+			fmt.Fprintf(v.w, "%s%s  made by %s\n", v.s.paint(dim, short), sized(art), printable(u.Stage))
+			return
+		}
+		fmt.Fprintf(v.w, "%s%s\n", v.s.paint(dim, short), v.origin(art, a, u.Path))
 		return
 	}
-	also := ""
-	if art.Also > 0 {
-		also = fmt.Sprintf("  (%d other made the same)", art.Also)
+	if u.Also > 0 {
+		short += "  (" + plural(u.Also, "other") + " made the same)"
 	}
-	fmt.Fprintln(v.w, v.s.paint(dim, "  "+u.Digest.String()[:19]+also))
+	fmt.Fprintln(v.w, v.s.paint(dim, short))
 	v.up(u.By, indent+below, true)
 }
 
-// origin says where content came from that no stage made.
-func (v *lineageView) origin(a *engine.LineageArtifact, path string) string {
-	text := sized(a)
-	for _, p := range a.Places {
-		switch {
-		case p.Role == store.PlaceOutside:
-			return text + "  source " + p.Source + ", from " + p.From
-		case p.Role == store.PlaceInput && p.Source != "":
-			return text + "  source " + p.Source + moved(p.Path, path)
-		case p.Role == store.PlaceInput:
-			return text + moved(p.Path, path)
+// origin says where content came from that no stage made, and that action a read.
+func (v *lineageView) origin(art *engine.LineageArtifact, a *engine.LineageAction, path string) string {
+	text := sized(art)
+	places := slices.DeleteFunc(slices.Clone(art.Places), func(p engine.LineagePlace) bool { return p.Role == store.PlaceExport })
+	if len(places) == 0 {
+		return text
+	}
+	p := places[0]
+	for _, own := range places { // the same may be elsewhere, or in another project
+		if own.Project == a.Project && (own.Path == path || slices.Contains(own.As, path)) {
+			p = own
+			break
 		}
 	}
-	return text
+	switch {
+	case p.Role == store.PlaceOutside:
+		return text + "  source " + p.Source + ", from " + p.From
+	case p.Source != "":
+		return text + "  source " + p.Source + moved(p.Path, path)
+	}
+	return text + moved(p.Path, path)
 }
 
 func moved(from, to string) string {
@@ -277,7 +326,7 @@ func (v *lineageView) down(key store.Key, indent string, last bool) {
 	fmt.Fprintln(v.w)
 	for i, out := range a.Outputs {
 		entry, deeper := treeBranch(i == len(a.Outputs)-1)
-		art := v.artifacts[out.Digest]
+		art := v.artifacts[lineageNode{out.Digest, key}]
 		fmt.Fprintf(v.w, "%s%s%s  %s%s\n", indent+below, entry, printable(out.Path), v.s.paint(dim, out.Digest.String()[:19]), exported(art))
 		for n, reader := range art.ReadBy {
 			v.down(reader, indent+below+deeper, n == len(art.ReadBy)-1)
@@ -310,11 +359,11 @@ func (v *lineageView) action(a *engine.LineageAction) string {
 	if len(with) > 0 {
 		text += "  " + strings.Join(with, ", ")
 	}
-	about := fmt.Sprintf("  run %s, %s, image %s", a.Run, ago(v.now.Sub(a.Created)), a.Image.Short())
+	run := "run " + string(a.Run)
 	if a.Project == "" {
-		about += ", which is not kept"
+		run += ", which is not kept"
 	}
-	return text + v.s.paint(dim, about)
+	return text + v.s.paint(dim, fmt.Sprintf("  %s, %s, image %s", run, ago(v.now.Sub(a.Created)), a.Image.Short()))
 }
 
 func sized(a *engine.LineageArtifact) string {

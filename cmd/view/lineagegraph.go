@@ -7,11 +7,10 @@ import (
 	"strings"
 
 	"plumb/engine"
-	"plumb/store"
 )
 
 // lineageGraph writes a lineage document in a language of graphs: boxes are actions, the
-// others content. Names are numbers in the order of the document, so that two writings of
+// others artifacts. Names are numbers in the order of the document, so that two writings of
 // one document are the same.
 type lineageGraph struct {
 	node func(id, label, shape string)
@@ -19,11 +18,12 @@ type lineageGraph struct {
 }
 
 func (g *lineageGraph) draw(doc *engine.LineageDoc) {
-	ids := map[store.Digest]string{}
+	ids := map[lineageNode]string{}
 	for i := range doc.Artifacts {
 		a := &doc.Artifacts[i]
-		ids[a.Digest] = "a" + strconv.Itoa(i)
-		g.node(ids[a.Digest], contentLabel(doc, a), "content")
+		id := "a" + strconv.Itoa(i)
+		ids[lineageNode{a.Digest, a.MadeBy}] = id
+		g.node(id, contentLabel(doc, a), "content")
 	}
 	for i := range doc.Actions {
 		a := &doc.Actions[i]
@@ -34,10 +34,10 @@ func (g *lineageGraph) draw(doc *engine.LineageDoc) {
 		}
 		g.node(id, label, "action")
 		for _, in := range a.Inputs {
-			g.edge(ids[in.Digest], id)
+			g.edge(ids[lineageNode{in.Digest, in.By}], id)
 		}
 		for _, out := range a.Outputs {
-			g.edge(id, ids[out.Digest])
+			g.edge(id, ids[lineageNode{out.Digest, a.Key}])
 		}
 	}
 }
@@ -52,8 +52,14 @@ func contentLabel(doc *engine.LineageDoc, a *engine.LineageArtifact) string {
 		}
 	}
 	for i := range doc.Actions {
-		for _, u := range append(doc.Actions[i].Inputs, doc.Actions[i].Outputs...) {
-			if u.Digest == a.Digest && name == "" {
+		of := &doc.Actions[i]
+		for _, u := range of.Outputs {
+			if u.Digest == a.Digest && of.Key == a.MadeBy && name == "" {
+				name = u.Path
+			}
+		}
+		for _, u := range of.Inputs {
+			if u.Digest == a.Digest && u.By == a.MadeBy && name == "" {
 				name = u.Path
 			}
 		}
