@@ -50,7 +50,7 @@ func (e *Engine) rows(ids []store.RunID) ([]RunRow, error) {
 	}
 	out := make([]RunRow, 0, len(runs))
 	for i := range runs {
-		if err := e.asFound(&runs[i]); err != nil {
+		if err := e.headAsFound(&runs[i]); err != nil {
 			return nil, err
 		}
 		a, err := e.store.Annotation(runs[i].ID)
@@ -70,13 +70,34 @@ func (e *Engine) rows(ids []store.RunID) ([]RunRow, error) {
 	return out, nil
 }
 
-// asFound tells of a run as the next owner of the store will record it, when its own
-// was killed: a store that is opened to read has no owner, so nothing is under way.
+// asFound tells of a run that is not over how far it is, and of one whose agent was killed
+// what the next owner of the store will record: a store that is opened to read has no
+// owner, so nothing is under way.
 func (e *Engine) asFound(r *store.Run) error {
-	if !e.cfg.ReadOnly || r.Status != statusRunning {
+	switch {
+	case r.Status != statusRunning:
+		return nil
+	case !e.cfg.ReadOnly:
+		return e.underWay(r)
+	}
+	unfinished, err := interrupted(filepath.Join(e.journalDir(), string(r.ID)), r)
+	for _, f := range unfinished {
+		e.unfinished.Store(f.Key, f)
+	}
+	return err
+}
+
+// headAsFound is asFound for a run that was read without its stages.
+func (e *Engine) headAsFound(r *store.Run) error {
+	if r.Status != statusRunning {
 		return nil
 	}
-	return interrupted(filepath.Join(e.journalDir(), string(r.ID)), r)
+	full, err := e.store.Run(r.ID)
+	if err != nil {
+		return fmt.Errorf("reading run %q: %w", r.ID, err)
+	}
+	*r = *full
+	return e.asFound(r)
 }
 
 // findRun resolves what people type for a run.

@@ -265,7 +265,7 @@ func shownOrigin(w io.Writer, o *store.Origin) {
 
 func shownStage(w io.Writer, s Style, st *engine.ShownStage) {
 	fmt.Fprintf(w, "\n%s  %s", s.paint(bold, st.Name), s.paint(statusColor[st.Status], st.Status))
-	if st.Status == "ran" || st.Status == "failed" {
+	if st.Status == "ran" || st.Status == "failed" || st.Status == "running" {
 		fmt.Fprintf(w, "  %s", seconds(st.Seconds))
 	}
 	fmt.Fprintln(w)
