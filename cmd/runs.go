@@ -18,7 +18,7 @@ import (
 func newRunsCommand(env *Env) *cli.Command {
 	compare := &cli.Command{
 		Name: "compare", Usage: "runs beside each other: params and metrics, what differs first", ArgsUsage: "[RUN…]",
-		Description: "Without runs, the newest ten of those that the flags pick.",
+		Description: "Without runs, the newest ten of those that the flags pick, the newest on the right; with --sort the largest is on the left.",
 		Flags:       append(pickFlags(0), &cli.BoolFlag{Name: "same", Usage: "also what is the same in all of them"}),
 		Action:      func(c *cli.Context) error { return runCompare(c, env) },
 	}
@@ -47,7 +47,8 @@ func newRunsCommand(env *Env) *cli.Command {
 				return err
 			}
 			picked := slices.ContainsFunc([]string{"before", "since", "until", "status", "param", "metric", "changed", "tag"}, c.IsSet)
-			return runRuns(c.Context, runsOptions{g, req, view.Columns{Names: columnsFor(req, c.StringSlice("show")), Picked: picked}}, env)
+			req.Show = c.StringSlice("show")
+			return runRuns(c.Context, runsOptions{g, req, view.Columns{Names: columnsFor(req), Picked: picked, Sorted: req.Sort != "" || req.Reverse}}, env)
 		},
 	}
 }
@@ -64,8 +65,8 @@ func pickFlags(limit int) []cli.Flag {
 		&cli.StringSliceFlag{Name: "metric", Usage: "of which a metric meets `CONDITION`: 'acc>0.9', 'train.loss<1'"},
 		&cli.StringFlag{Name: "changed", Usage: "in which the key of `STAGE` is another than in the run before"},
 		&cli.StringFlag{Name: "tag", Usage: "that `TAG` names"},
-		&cli.StringFlag{Name: "sort", Usage: "by `WHAT`: started, seconds, param.NAME, or a metric, the largest first"},
-		&cli.BoolFlag{Name: "reverse", Usage: "the other way round"},
+		&cli.StringFlag{Name: "sort", Usage: "by `WHAT`: started, seconds, param.NAME, or a metric, in each case the largest first"},
+		&cli.BoolFlag{Name: "reverse", Usage: "the other way round: the smallest first, without --sort the oldest"},
 		&cli.StringFlag{Name: "before", Usage: "older than the run `RUN`: the next page"},
 	}
 }
@@ -123,7 +124,7 @@ type runsOptions struct {
 }
 
 // columnsFor are what the runs were picked and sorted by, and what is asked for.
-func columnsFor(req engine.RunsRequest, more []string) []string {
+func columnsFor(req engine.RunsRequest) []string {
 	var out []string
 	add := func(name string) {
 		if name != "" && name != "started" && name != "seconds" && !slices.Contains(out, name) {
@@ -137,7 +138,7 @@ func columnsFor(req engine.RunsRequest, more []string) []string {
 		add("param." + engine.ConditionName(p))
 	}
 	add(req.Sort)
-	for _, m := range more {
+	for _, m := range req.Show {
 		add(m)
 	}
 	return out

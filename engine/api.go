@@ -169,7 +169,9 @@ type Entry struct {
 
 // RunsRequest asks for history, newest first. Params and Metrics are conditions like
 // "lr<=0.1", and all must hold; Changed is a stage whose key is another than in the run
-// before; Sort is "started", "seconds", "param.NAME" or a metric.
+// before; Sort is "started", "seconds", "param.NAME" or a metric, and the largest comes
+// first unless Reverse is set; Show are metrics, or params as "param.NAME", that some run
+// has to have.
 type RunsRequest struct {
 	Dir     string    `json:"dir,omitempty"` // absolute; "" for all projects
 	Limit   int       `json:"limit,omitempty"`
@@ -183,6 +185,7 @@ type RunsRequest struct {
 	Tag     string    `json:"tag,omitempty"`
 	Sort    string    `json:"sort,omitempty"`
 	Reverse bool      `json:"reverse,omitempty"`
+	Show    []string  `json:"show,omitempty"`
 }
 
 // RunsDoc is the history. More says that there are older ones.

@@ -17,10 +17,11 @@ var statusColor = map[string]string{
 }
 
 // Columns are what a list of runs shows besides: metrics, or params as "param.NAME".
-// Picked says that it is of some runs only.
+// Picked says that it is of some runs only, Sorted that they are not in the usual order.
 type Columns struct {
 	Names  []string
 	Picked bool
+	Sorted bool
 }
 
 // Runs prints a line a run.
@@ -56,7 +57,10 @@ func Runs(w io.Writer, s Style, doc *engine.RunsDoc, now time.Time, also Columns
 		}
 		fmt.Fprintln(w, line)
 	}
-	if doc.More {
+	switch {
+	case doc.More && also.Sorted:
+		fmt.Fprintln(w, s.paint(dim, fmt.Sprintf("There are more: --limit %d shows as many again, --limit 0 all.", 2*len(doc.Runs))))
+	case doc.More:
 		fmt.Fprintln(w, s.paint(dim, fmt.Sprintf("There are more: --before %s goes on, --limit 0 shows all.", doc.Runs[len(doc.Runs)-1].ID)))
 	}
 }
