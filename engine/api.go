@@ -186,13 +186,20 @@ type RunsRequest struct {
 	Sort    string    `json:"sort,omitempty"`
 	Reverse bool      `json:"reverse,omitempty"`
 	Show    []string  `json:"show,omitempty"`
+
+	// Many runs are asked for in two steps, so that nobody has to hold them all: first for
+	// their ids, then for as many at a time as one likes of those.
+	Bare bool          `json:"bare,omitempty"` // the ids alone
+	IDs  []store.RunID `json:"ids,omitempty"`  // these, and nothing is picked
 }
 
-// RunsDoc is the history. More says that there are older ones.
+// RunsDoc is the history. More says that there are older ones. IDs are there when they
+// were asked for.
 type RunsDoc struct {
-	Schema int      `json:"schema"`
-	Runs   []RunRow `json:"runs"`
-	More   bool     `json:"more,omitempty"`
+	Schema int           `json:"schema"`
+	Runs   []RunRow      `json:"runs"`
+	More   bool          `json:"more,omitempty"`
+	IDs    []store.RunID `json:"ids,omitempty"`
 }
 
 // RunRow is a run in a list, with what was said of it, and its metrics by their full names.

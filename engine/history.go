@@ -14,7 +14,12 @@ import (
 )
 
 // Runs lists recorded runs, newest first, or as they are to be sorted.
-func (e *Engine) Runs(_ context.Context, req RunsRequest) (*RunsDoc, error) {
+func (e *Engine) Runs(_ context.Context, req RunsRequest) (_ *RunsDoc, err error) {
+	if req.IDs != nil {
+		doc := &RunsDoc{Schema: Schema}
+		doc.Runs, err = e.rows(req.IDs)
+		return doc, err
+	}
 	if req.Before != "" {
 		before, err := e.findRun(req.Dir, req.Before)
 		if err != nil {
@@ -37,6 +42,10 @@ func (e *Engine) Runs(_ context.Context, req RunsRequest) (*RunsDoc, error) {
 	doc := &RunsDoc{Schema: Schema, More: limit > 0 && len(ids) > limit}
 	if doc.More {
 		ids = ids[:limit]
+	}
+	if req.Bare {
+		doc.Runs, doc.IDs = []RunRow{}, ids
+		return doc, nil
 	}
 	doc.Runs, err = e.rows(ids)
 	return doc, err

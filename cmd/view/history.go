@@ -1,6 +1,7 @@
 package view
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"sort"
@@ -24,45 +25,59 @@ type Columns struct {
 	Sorted bool
 }
 
-// Runs prints a line a run.
-func Runs(w io.Writer, s Style, doc *engine.RunsDoc, now time.Time, also Columns) {
-	columns := also.Names
-	if len(doc.Runs) == 0 {
-		fmt.Fprintln(w, map[bool]string{true: "No such runs.", false: "No runs yet."}[also.Picked])
-		return
-	}
+// RunList is a line a run. Of the runs it holds what is printed, and no more.
+type RunList struct {
+	now  time.Time
+	also Columns
+	rows [][]string
+}
+
+// NewRunList begins one.
+func NewRunList(now time.Time, also Columns) *RunList {
 	head := []string{"RUN", "WHEN", "STATUS", "TOOK", "STAGES"}
-	for _, c := range columns {
+	for _, c := range also.Names {
 		head = append(head, printable(c))
 	}
-	rows := [][]string{append(head, "")}
-	for i := range doc.Runs {
-		r := &doc.Runs[i]
-		took := r.Seconds
-		if r.Status == "running" {
-			took = now.Sub(r.Started).Seconds()
-		}
-		row := []string{string(r.ID), ago(now.Sub(r.Started)), r.Status, seconds(took), counts(r.Counts)}
-		for _, c := range columns {
-			row = append(row, columnOf(r, c))
-		}
-		rows = append(rows, append(row, said(&r.Annotation)))
+	return &RunList{now: now, also: also, rows: [][]string{append(head, "")}}
+}
+
+// Add adds a run.
+func (l *RunList) Add(r *engine.RunRow) {
+	took := r.Seconds
+	if r.Status == "running" {
+		took = l.now.Sub(r.Started).Seconds()
 	}
-	for i, line := range table(rows) {
+	row := append(make([]string, 0, len(l.rows[0])), string(r.ID), ago(l.now.Sub(r.Started)), r.Status, seconds(took), counts(r.Counts))
+	for _, c := range l.also.Names {
+		row = append(row, columnOf(r, c))
+	}
+	l.rows = append(l.rows, append(row, said(&r.Annotation)))
+}
+
+// Print prints it. More says that there are others.
+func (l *RunList) Print(w io.Writer, s Style, more bool) error {
+	runs := l.rows[1:]
+	if len(runs) == 0 {
+		_, err := fmt.Fprintln(w, map[bool]string{true: "No such runs.", false: "No runs yet."}[l.also.Picked])
+		return err
+	}
+	out := bufio.NewWriter(w)
+	for i, line := range table(l.rows) {
 		if i == 0 {
 			line = s.paint(dim, line)
 		} else {
-			st := doc.Runs[i-1].Status
+			st := l.rows[i][2]
 			line = strings.Replace(line, st, s.paint(statusColor[st], st), 1)
 		}
-		fmt.Fprintln(w, line)
+		fmt.Fprintln(out, line)
 	}
 	switch {
-	case doc.More && also.Sorted:
-		fmt.Fprintln(w, s.paint(dim, fmt.Sprintf("There are more: --limit %d shows as many again, --limit 0 all.", 2*len(doc.Runs))))
-	case doc.More:
-		fmt.Fprintln(w, s.paint(dim, fmt.Sprintf("There are more: --before %s goes on, --limit 0 shows all.", doc.Runs[len(doc.Runs)-1].ID)))
+	case more && l.also.Sorted:
+		fmt.Fprintln(out, s.paint(dim, fmt.Sprintf("There are more: --limit %d shows as many again, --limit 0 all.", 2*len(runs))))
+	case more:
+		fmt.Fprintln(out, s.paint(dim, fmt.Sprintf("There are more: --before %s goes on, --limit 0 shows all.", runs[len(runs)-1][0])))
 	}
+	return out.Flush()
 }
 
 // columnOf is a metric of a run, by its full name or its own, or a param.
