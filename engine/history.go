@@ -140,12 +140,18 @@ func (e *Engine) findRun(dir, name string) (*store.Run, error) {
 	return nil, invalid("plumb runs lists them", "there is no run %q", name)
 }
 
+// joined names the newest few of many.
 func joined(ids []store.RunID) string {
+	const few = 5
 	var s []string
-	for _, id := range ids {
+	for _, id := range ids[:min(len(ids), few)] {
 		s = append(s, string(id))
 	}
-	return strings.Join(s, ", ")
+	text := strings.Join(s, ", ")
+	if more := len(ids) - few; more > 0 {
+		text += fmt.Sprintf(", and %d more", more)
+	}
+	return text
 }
 
 // Show tells one run in full. What a cached stage gave and how it was made comes

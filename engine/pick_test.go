@@ -220,3 +220,18 @@ func TestCompare(t *testing.T) {
 		t.Error("a run that does not exist is compared")
 	}
 }
+
+// What several runs fit says how many they are, and names the newest.
+func TestAmbiguousRun(t *testing.T) {
+	r := newRig(t, "")
+	var runs []store.Run
+	for range 8 {
+		runs = append(runs, aTraining("0.1", 1))
+	}
+	history(t, r, runs...)
+	_, err := r.Show(t.Context(), ShowRequest{Dir: r.dir, Run: "20261101"})
+	var e *Error
+	if !errors.As(err, &e) || e.Kind != Invalid || !strings.HasPrefix(e.Hint, "name one of: 20261101-090700-r007, ") || !strings.HasSuffix(e.Hint, "-r003, and 3 more") {
+		t.Errorf("%+v", err)
+	}
+}
