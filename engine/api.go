@@ -260,8 +260,9 @@ type AnnotateDoc struct {
 
 // ShowRequest names a run: an id, its beginning, or "" for the latest.
 type ShowRequest struct {
-	Dir string `json:"dir,omitempty"`
-	Run string `json:"run,omitempty"`
+	Dir   string `json:"dir,omitempty"`
+	Run   string `json:"run,omitempty"`
+	Stage string `json:"stage,omitempty"` // that one alone
 }
 
 // ShowDoc is one run in full.
@@ -269,7 +270,8 @@ type ShowDoc struct {
 	Schema int `json:"schema"`
 	store.Run
 	store.Annotation
-	Files  []store.RunFile `json:"files"` // what the run was read from, with the digests of what is kept
+	Files  []store.RunFile `json:"files"`  // what the run was read from, with the digests of what is kept
+	Places []ShownPlace    `json:"places"` // what it read and exported, which restore brings back
 	Stages []ShownStage    `json:"stages"`
 }
 
@@ -287,6 +289,8 @@ type ShownStage struct {
 	Outputs  map[string]event.Output `json:"outputs"`
 	Metrics  map[string]float64      `json:"metrics"`
 	Error    string                  `json:"error,omitempty"`
+	Fields   []ShownField            `json:"fields"` // of its action, all that is in the key; none when it is not kept
+	Inputs   []ShownInput            `json:"inputs"` // those of the fields
 }
 
 // LogsRequest asks for what stages printed.

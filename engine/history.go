@@ -176,8 +176,20 @@ func (e *Engine) Show(_ context.Context, req ShowRequest) (*ShowDoc, error) {
 	if doc.Files == nil {
 		doc.Files = []store.RunFile{}
 	}
-	for i := range run.Stages {
-		st, err := e.shown(run.ID, &run.Stages[i])
+	if doc.Places, err = e.shownPlaces(run.Places); err != nil {
+		return nil, err
+	}
+	stages := run.Stages
+	if req.Stage != "" {
+		if stages, err = oneStage(run, req.Stage); err != nil {
+			return nil, err
+		}
+	}
+	for i := range stages {
+		st, err := e.shown(run.ID, &stages[i])
+		if err == nil {
+			err = e.ingredients(st)
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -2,6 +2,7 @@ package view
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"io"
 	"sort"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"plumb/engine"
+	"plumb/engine/plan"
 	"plumb/store"
 )
 
@@ -223,8 +225,8 @@ func counts(c store.Counts) string {
 }
 
 // Show prints one run: its head, and for each stage status, outputs, metrics and
-// attempts.
-func Show(w io.Writer, s Style, doc *engine.ShowDoc) {
+// attempts; with all that is in its key when ingredients are asked for.
+func Show(w io.Writer, s Style, doc *engine.ShowDoc, ingredients bool) {
 	fmt.Fprintf(w, "run %s  %s  %s\n", s.paint(bold, string(doc.ID)), s.paint(statusColor[doc.Status], doc.Status), seconds(doc.Run.Seconds))
 	fmt.Fprintf(w, "started %s, by plumb %s\n", doc.Started.UTC().Format(time.RFC3339), doc.Version)
 	if doc.Profile != "" {
@@ -237,7 +239,62 @@ func Show(w io.Writer, s Style, doc *engine.ShowDoc) {
 	}
 	for i := range doc.Stages {
 		shownStage(w, s, &doc.Stages[i])
+		if ingredients {
+			shownIngredients(w, &doc.Stages[i])
+		}
 	}
+}
+
+// shownIngredients prints what is in the key of a stage. Its outputs stand above.
+func shownIngredients(w io.Writer, st *engine.ShownStage) {
+	if len(st.Fields) == 0 {
+		fmt.Fprintln(w, "  what was in its key is not kept")
+		return
+	}
+	var rows [][]string
+	for _, in := range st.Inputs {
+		kind := string(in.Kind)
+		if in.Exec {
+			kind += ", executable"
+		}
+		from := ""
+		if in.From != "" {
+			from = "from " + printable(in.From)
+		}
+		rows = append(rows, []string{"  input      " + printable(in.Path), kind, in.Digest.Short(), from})
+	}
+	for _, line := range table(rows) {
+		fmt.Fprintln(w, line)
+	}
+	for _, f := range st.Fields {
+		switch f.Kind {
+		case plan.FieldInput, plan.FieldOutput, plan.FieldSandbox:
+			continue
+		}
+		about := pad(string(f.Kind), 11)
+		if f.Name != "" {
+			about += printable(f.Name) + " = "
+		}
+		lines := strings.Split(strings.TrimSuffix(f.Value, "\n"), "\n")
+		if f.Kind == plan.FieldCommand {
+			lines = commandLines(f.Value)
+		}
+		for i, line := range lines {
+			if i > 0 {
+				about = pad("", 11)
+			}
+			fmt.Fprintln(w, "  "+about+printable(line))
+		}
+	}
+}
+
+// commandLines are those of a command's script, or the list that it is.
+func commandLines(value string) []string {
+	var args []string
+	if json.Unmarshal([]byte(value), &args) != nil || len(args) != 4 || args[0] != "/bin/sh" || args[2] != "-c" {
+		return []string{value}
+	}
+	return strings.Split(strings.TrimSuffix(args[3], "\n"), "\n")
 }
 
 func shownSaid(w io.Writer, a *store.Annotation) {
@@ -269,6 +326,9 @@ func shownOrigin(w io.Writer, o *store.Origin) {
 	if by != "" {
 		fmt.Fprintf(w, "from %s\n", printable(by))
 	}
+	if host := hostText(&o.Host); host != "" {
+		fmt.Fprintf(w, "on %s\n", printable(host))
+	}
 	if o.Git == nil || o.Git.Commit == "" {
 		return
 	}
@@ -280,6 +340,28 @@ func shownOrigin(w io.Writer, o *store.Origin) {
 		line += ", with changes"
 	}
 	fmt.Fprintf(w, "git %s\n", printable(line))
+}
+
+// hostText is what a machine is, in a line.
+func hostText(h *store.Host) string {
+	var parts []string
+	if h.CPU != "" {
+		parts = append(parts, h.CPU)
+	}
+	if h.Cores > 0 {
+		parts = append(parts, plural(h.Cores, "core"))
+	}
+	if h.Memory > 0 {
+		parts = append(parts, size(h.Memory))
+	}
+	parts = append(parts, h.GPUs...)
+	if h.Driver != "" {
+		parts = append(parts, "driver "+h.Driver)
+	}
+	if h.Kernel != "" {
+		parts = append(parts, "kernel "+h.Kernel)
+	}
+	return strings.Join(parts, ", ")
 }
 
 func shownStage(w io.Writer, s Style, st *engine.ShownStage) {
