@@ -83,6 +83,9 @@ func runDiff(ctx context.Context, o diffOptions, env *Env) error {
 		if err := writePage(o.html, func(w io.Writer) error { return view.DiffPage(w, doc) }); err != nil {
 			return err
 		}
+		if o.quiet && !o.json {
+			return nil
+		}
 		if !o.json {
 			view.Note(env.Stderr, env.style(env.Width), "wrote "+o.html)
 			return nil

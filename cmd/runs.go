@@ -1,8 +1,11 @@
 package cmd
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -13,12 +16,13 @@ import (
 	"plumb/cmd/view"
 	"plumb/engine"
 	"plumb/engine/moment"
+	"plumb/store"
 )
 
 func newRunsCommand(env *Env) *cli.Command {
 	compare := &cli.Command{
 		Name: "compare", Usage: "runs beside each other: params and metrics, what differs first", ArgsUsage: "[RUN…]",
-		Description: "Without runs, the newest ten of those that the flags pick.",
+		Description: "Without runs, the newest ten of those that the flags pick, the newest on the right; with --sort the largest is on the left.",
 		Flags:       append(pickFlags(0), &cli.BoolFlag{Name: "same", Usage: "also what is the same in all of them"}),
 		Action:      func(c *cli.Context) error { return runCompare(c, env) },
 	}
@@ -47,7 +51,8 @@ func newRunsCommand(env *Env) *cli.Command {
 				return err
 			}
 			picked := slices.ContainsFunc([]string{"before", "since", "until", "status", "param", "metric", "changed", "tag"}, c.IsSet)
-			return runRuns(c.Context, runsOptions{g, req, view.Columns{Names: columnsFor(req, c.StringSlice("show")), Picked: picked}}, env)
+			req.Show = c.StringSlice("show")
+			return runRuns(c.Context, runsOptions{g, req, view.Columns{Names: columnsFor(req), Picked: picked, Sorted: req.Sort != "" || req.Reverse}}, env)
 		},
 	}
 }
@@ -64,8 +69,8 @@ func pickFlags(limit int) []cli.Flag {
 		&cli.StringSliceFlag{Name: "metric", Usage: "of which a metric meets `CONDITION`: 'acc>0.9', 'train.loss<1'"},
 		&cli.StringFlag{Name: "changed", Usage: "in which the key of `STAGE` is another than in the run before"},
 		&cli.StringFlag{Name: "tag", Usage: "that `TAG` names"},
-		&cli.StringFlag{Name: "sort", Usage: "by `WHAT`: started, seconds, param.NAME, or a metric, the largest first"},
-		&cli.BoolFlag{Name: "reverse", Usage: "the other way round"},
+		&cli.StringFlag{Name: "sort", Usage: "by `WHAT`: started, seconds, param.NAME, or a metric, in each case the largest first"},
+		&cli.BoolFlag{Name: "reverse", Usage: "the other way round: the smallest first, without --sort the oldest"},
 		&cli.StringFlag{Name: "before", Usage: "older than the run `RUN`: the next page"},
 	}
 }
@@ -123,7 +128,7 @@ type runsOptions struct {
 }
 
 // columnsFor are what the runs were picked and sorted by, and what is asked for.
-func columnsFor(req engine.RunsRequest, more []string) []string {
+func columnsFor(req engine.RunsRequest) []string {
 	var out []string
 	add := func(name string) {
 		if name != "" && name != "started" && name != "seconds" && !slices.Contains(out, name) {
@@ -137,7 +142,7 @@ func columnsFor(req engine.RunsRequest, more []string) []string {
 		add("param." + engine.ConditionName(p))
 	}
 	add(req.Sort)
-	for _, m := range more {
+	for _, m := range req.Show {
 		add(m)
 	}
 	return out
@@ -149,11 +154,18 @@ func runRuns(ctx context.Context, o runsOptions, env *Env) error {
 		return err
 	}
 	defer done()
-	doc, err := api.Runs(ctx, o.req)
+	runs, err := pagesOf(ctx, api, o.req)
 	if err != nil {
 		return err
 	}
-	return show(env, o.global, doc, func(s view.Style) { view.Runs(env.Stdout, s, doc, env.Now(), o.columns) })
+	if o.json {
+		return runs.json(env.Stdout)
+	}
+	list := view.NewRunList(env.Now(), o.columns)
+	if err := runs.each(func(r *engine.RunRow) error { list.Add(r); return nil }); err != nil {
+		return err
+	}
+	return list.Print(env.Stdout, env.style(env.OutWidth), runs.more)
 }
 
 func runCompare(c *cli.Context, env *Env) error {
@@ -196,15 +208,16 @@ func runExport(c *cli.Context, env *Env) error {
 		return usageError("-o PATH; -o - prints csv", "plumb runs export needs to know where to")
 	case to == "-" && (format != "csv" || g.json):
 		return usageError("-o PATH", "only csv is printed, and not with --json")
-	case req.Sort != "" || req.Reverse:
-		return usageError("", "what is exported stands in the order of time")
 	}
 	api, done, err := env.reader(c.Context, g)
 	if err != nil {
 		return err
 	}
 	defer done()
-	runs := pages{ctx: c.Context, api: api, req: req}
+	runs, err := pagesOf(c.Context, api, req)
+	if err != nil {
+		return err
+	}
 	if to == "-" {
 		_, err := report.CSV(env.Stdout, runs.each)
 		return err
@@ -221,23 +234,36 @@ func runExport(c *cli.Context, env *Env) error {
 	})
 }
 
-// pages goes through runs a page at a time, newest first.
+// pages are the runs that were asked for, in their order: known by their ids, and read so
+// many at a time.
 type pages struct {
-	ctx context.Context
-	api engine.API
-	req engine.RunsRequest
+	ctx   context.Context
+	api   engine.API
+	first []engine.RunRow // the only ones, where there are no more than a page
+	ids   []store.RunID
+	more  bool // there are others, which were not asked for
 }
 
 const pageSize = 500
 
+// pagesOf picks runs.
+func pagesOf(ctx context.Context, api engine.API, req engine.RunsRequest) (*pages, error) {
+	req.Bare = req.Limit == 0 || req.Limit > pageSize
+	doc, err := api.Runs(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	return &pages{ctx: ctx, api: api, first: doc.Runs, ids: doc.IDs, more: doc.More}, nil
+}
+
 func (p *pages) each(fn func(*engine.RunRow) error) error {
-	req := p.req
-	for left := p.req.Limit; ; {
-		req.Limit = pageSize
-		if p.req.Limit > 0 {
-			req.Limit = min(pageSize, left)
+	for i := range p.first {
+		if err := fn(&p.first[i]); err != nil {
+			return err
 		}
-		doc, err := p.api.Runs(p.ctx, req)
+	}
+	for ids := range slices.Chunk(p.ids, pageSize) {
+		doc, err := p.api.Runs(p.ctx, engine.RunsRequest{IDs: ids})
 		if err != nil {
 			return err
 		}
@@ -246,10 +272,32 @@ func (p *pages) each(fn func(*engine.RunRow) error) error {
 				return err
 			}
 		}
-		left -= len(doc.Runs)
-		if !doc.More || p.req.Limit > 0 && left <= 0 {
-			return nil
-		}
-		req.Before = string(doc.Runs[len(doc.Runs)-1].ID)
 	}
+	return nil
+}
+
+// json writes the runs as they come, in the form of engine.RunsDoc.
+func (p *pages) json(to io.Writer) error {
+	w := bufio.NewWriter(to)
+	fmt.Fprintf(w, `{"schema":%d,"runs":[`, engine.Schema)
+	comma := ""
+	err := p.each(func(r *engine.RunRow) error {
+		w.WriteString(comma)
+		comma = ","
+		var b bytes.Buffer
+		if err := view.JSON(&b, r); err != nil {
+			return err
+		}
+		_, err := w.Write(bytes.TrimSuffix(b.Bytes(), []byte("\n")))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	w.WriteByte(']')
+	if p.more {
+		w.WriteString(`,"more":true`)
+	}
+	w.WriteString("}\n")
+	return w.Flush()
 }

@@ -173,7 +173,9 @@ type Entry struct {
 
 // RunsRequest asks for history, newest first. Params and Metrics are conditions like
 // "lr<=0.1", and all must hold; Changed is a stage whose key is another than in the run
-// before; Sort is "started", "seconds", "param.NAME" or a metric.
+// before; Sort is "started", "seconds", "param.NAME" or a metric, and the largest comes
+// first unless Reverse is set; Show are metrics, or params as "param.NAME", that some run
+// has to have.
 type RunsRequest struct {
 	Dir     string    `json:"dir,omitempty"` // absolute; "" for all projects
 	Limit   int       `json:"limit,omitempty"`
@@ -187,13 +189,21 @@ type RunsRequest struct {
 	Tag     string    `json:"tag,omitempty"`
 	Sort    string    `json:"sort,omitempty"`
 	Reverse bool      `json:"reverse,omitempty"`
+	Show    []string  `json:"show,omitempty"`
+
+	// Many runs are asked for in two steps, so that nobody has to hold them all: first for
+	// their ids, then for as many at a time as one likes of those.
+	Bare bool          `json:"bare,omitempty"` // the ids alone
+	IDs  []store.RunID `json:"ids,omitempty"`  // these, and nothing is picked
 }
 
-// RunsDoc is the history. More says that there are older ones.
+// RunsDoc is the history. More says that there are older ones. IDs are there when they
+// were asked for.
 type RunsDoc struct {
-	Schema int      `json:"schema"`
-	Runs   []RunRow `json:"runs"`
-	More   bool     `json:"more,omitempty"`
+	Schema int           `json:"schema"`
+	Runs   []RunRow      `json:"runs"`
+	More   bool          `json:"more,omitempty"`
+	IDs    []store.RunID `json:"ids,omitempty"`
 }
 
 // RunRow is a run in a list, with what was said of it, and its metrics by their full names.
@@ -254,8 +264,9 @@ type AnnotateDoc struct {
 
 // ShowRequest names a run: an id, its beginning, or "" for the latest.
 type ShowRequest struct {
-	Dir string `json:"dir,omitempty"`
-	Run string `json:"run,omitempty"`
+	Dir   string `json:"dir,omitempty"`
+	Run   string `json:"run,omitempty"`
+	Stage string `json:"stage,omitempty"` // that one alone
 }
 
 // ShowDoc is one run in full.
@@ -263,7 +274,8 @@ type ShowDoc struct {
 	Schema int `json:"schema"`
 	store.Run
 	store.Annotation
-	Files  []store.RunFile `json:"files"` // what the run was read from, with the digests of what is kept
+	Files  []store.RunFile `json:"files"`  // what the run was read from, with the digests of what is kept
+	Places []ShownPlace    `json:"places"` // what it read and exported, which restore brings back
 	Stages []ShownStage    `json:"stages"`
 }
 
@@ -281,6 +293,8 @@ type ShownStage struct {
 	Outputs  map[string]event.Output `json:"outputs"`
 	Metrics  map[string]float64      `json:"metrics"`
 	Error    string                  `json:"error,omitempty"`
+	Fields   []ShownField            `json:"fields"` // of its action, all that is in the key; none when it is not kept
+	Inputs   []ShownInput            `json:"inputs"` // those of the fields
 }
 
 // LogsRequest asks for what stages printed.

@@ -264,10 +264,15 @@ func (r *run) failed(ctx context.Context, i int, attempts []store.Attempt, err e
 		r.fails[i] = &fe.failure
 		r.mu.Unlock()
 	}
+	f := &store.Failure{Key: d.Key, Action: d.Action, Note: r.s.planner.Note(i).Encode(), Run: r.id, Stage: name, When: r.e.cfg.Now().UTC(), Attempts: attempts}
 	if ctx.Err() != nil {
+		if len(attempts) > 0 {
+			if kerr := r.e.keepUnfinished(f); kerr != nil {
+				r.e.cfg.Logger.Warn("a stage was canceled", "run", r.id, "error", kerr)
+			}
+		}
 		return err
 	}
-	f := &store.Failure{Key: d.Key, Action: d.Action, Note: r.s.planner.Note(i).Encode(), Run: r.id, Stage: name, When: r.e.cfg.Now().UTC(), Attempts: attempts}
 	perr := r.e.roomSoon(ctx)
 	if perr == nil {
 		b := r.e.store.NewBatch()
@@ -288,7 +293,7 @@ func (r *run) attempt(ctx context.Context, i int, a *attempt, before []store.Att
 	s := r.s.planner.Stage(i)
 	segment := r.live.segment(s.Name, a.number, a.log)
 	at := store.Attempt{Started: r.e.cfg.Now().UTC(), MemoryLimit: a.memory, Resumed: a.left != nil}
-	r.noteProgress(entry{Stage: s.Name, Key: r.s.planner.Decision(i).Key, Image: r.s.images[s.Image].digest.String(), Number: a.number, Began: at.Started, Resumed: at.Resumed})
+	r.noteAttempt(i, a, at)
 	r.e.running.Add(1)
 	defer r.e.running.Add(-1)
 	var exit runtime.Exit

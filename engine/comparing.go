@@ -44,11 +44,17 @@ func (e *Engine) compared(ctx context.Context, req CompareRequest) ([]RunRow, er
 		if req.Limit == 0 {
 			req.Limit = comparedAtMost
 		}
+		turned := req.Sort == "" && !req.Reverse // the newest, in the order of time from left to right
+		if req.Sort == "" {
+			req.Reverse = false
+		}
 		list, err := e.Runs(ctx, req.RunsRequest)
 		if err != nil {
 			return nil, err
 		}
-		slices.Reverse(list.Runs) // in the order of time, from left to right
+		if turned {
+			slices.Reverse(list.Runs)
+		}
 		return list.Runs, nil
 	}
 	var ids []store.RunID

@@ -132,8 +132,14 @@ func (e *Engine) fillIn(s *compare.Stage) error {
 		if n := len(rec.Attempts); n > 0 {
 			s.Seconds = rec.Attempts[n-1].Seconds
 		}
-	} else if action, note, err = actionOf(e.store, s.Key); err != nil || action == nil {
+	} else if action, note, err = actionOf(e.store, s.Key); err != nil {
 		return err
+	}
+	if left, ok := e.unfinished.Load(s.Key); ok && action == nil {
+		action, note = left.(store.Failure).Action, left.(store.Failure).Note
+	}
+	if action == nil {
+		return nil
 	}
 	if s.Fields, err = plan.Decode(action); err != nil {
 		s.Fields = nil // of another format: it is not known what it was

@@ -85,6 +85,7 @@ type Engine struct {
 	running     atomic.Int64 // attempts under way
 	overdueMu   sync.Mutex
 	overdue     []*store.Run // could not be recorded yet
+	unfinished  sync.Map     // key → store.Failure, of interrupted runs that the next owner will record
 }
 
 var _ API = (*Engine)(nil)

@@ -14,7 +14,12 @@ import (
 )
 
 // Runs lists recorded runs, newest first, or as they are to be sorted.
-func (e *Engine) Runs(_ context.Context, req RunsRequest) (*RunsDoc, error) {
+func (e *Engine) Runs(_ context.Context, req RunsRequest) (_ *RunsDoc, err error) {
+	if req.IDs != nil {
+		doc := &RunsDoc{Schema: Schema}
+		doc.Runs, err = e.rows(req.IDs)
+		return doc, err
+	}
 	if req.Before != "" {
 		before, err := e.findRun(req.Dir, req.Before)
 		if err != nil {
@@ -38,6 +43,10 @@ func (e *Engine) Runs(_ context.Context, req RunsRequest) (*RunsDoc, error) {
 	if doc.More {
 		ids = ids[:limit]
 	}
+	if req.Bare {
+		doc.Runs, doc.IDs = []RunRow{}, ids
+		return doc, nil
+	}
 	doc.Runs, err = e.rows(ids)
 	return doc, err
 }
@@ -50,7 +59,7 @@ func (e *Engine) rows(ids []store.RunID) ([]RunRow, error) {
 	}
 	out := make([]RunRow, 0, len(runs))
 	for i := range runs {
-		if err := e.asFound(&runs[i]); err != nil {
+		if err := e.headAsFound(&runs[i]); err != nil {
 			return nil, err
 		}
 		a, err := e.store.Annotation(runs[i].ID)
@@ -70,13 +79,34 @@ func (e *Engine) rows(ids []store.RunID) ([]RunRow, error) {
 	return out, nil
 }
 
-// asFound tells of a run as the next owner of the store will record it, when its own
-// was killed: a store that is opened to read has no owner, so nothing is under way.
+// asFound tells of a run that is not over how far it is, and of one whose agent was killed
+// what the next owner of the store will record: a store that is opened to read has no
+// owner, so nothing is under way.
 func (e *Engine) asFound(r *store.Run) error {
-	if !e.cfg.ReadOnly || r.Status != statusRunning {
+	switch {
+	case r.Status != statusRunning:
+		return nil
+	case !e.cfg.ReadOnly:
+		return e.underWay(r)
+	}
+	unfinished, err := interrupted(filepath.Join(e.journalDir(), string(r.ID)), r)
+	for _, f := range unfinished {
+		e.unfinished.Store(f.Key, f)
+	}
+	return err
+}
+
+// headAsFound is asFound for a run that was read without its stages.
+func (e *Engine) headAsFound(r *store.Run) error {
+	if r.Status != statusRunning {
 		return nil
 	}
-	return interrupted(filepath.Join(e.journalDir(), string(r.ID)), r)
+	full, err := e.store.Run(r.ID)
+	if err != nil {
+		return fmt.Errorf("reading run %q: %w", r.ID, err)
+	}
+	*r = *full
+	return e.asFound(r)
 }
 
 // findRun resolves what people type for a run.
@@ -113,12 +143,18 @@ func (e *Engine) findRun(dir, name string) (*store.Run, error) {
 	return nil, invalid("plumb runs lists them", "there is no run %q", name)
 }
 
+// joined names the newest few of many.
 func joined(ids []store.RunID) string {
+	const few = 5
 	var s []string
-	for _, id := range ids {
+	for _, id := range ids[:min(len(ids), few)] {
 		s = append(s, string(id))
 	}
-	return strings.Join(s, ", ")
+	text := strings.Join(s, ", ")
+	if more := len(ids) - few; more > 0 {
+		text += fmt.Sprintf(", and %d more", more)
+	}
+	return text
 }
 
 // Show tells one run in full. What a cached stage gave and how it was made comes
@@ -143,8 +179,20 @@ func (e *Engine) Show(_ context.Context, req ShowRequest) (*ShowDoc, error) {
 	if doc.Files == nil {
 		doc.Files = []store.RunFile{}
 	}
-	for i := range run.Stages {
-		st, err := e.shown(run.ID, &run.Stages[i])
+	if doc.Places, err = e.shownPlaces(run.Places); err != nil {
+		return nil, err
+	}
+	stages := run.Stages
+	if req.Stage != "" {
+		if stages, err = oneStage(run, req.Stage); err != nil {
+			return nil, err
+		}
+	}
+	for i := range stages {
+		st, err := e.shown(run.ID, &stages[i])
+		if err == nil {
+			err = e.ingredients(st)
+		}
 		if err != nil {
 			return nil, err
 		}

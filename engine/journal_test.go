@@ -3,9 +3,11 @@ package engine
 import (
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -126,7 +128,7 @@ func TestDamagedJournal(t *testing.T) {
 				t.Fatal(err)
 			}
 			run := &store.Run{ID: "r", Status: statusRunning}
-			if err := interrupted(path, run); err != nil {
+			if _, err := interrupted(path, run); err != nil {
 				t.Fatal(err)
 			}
 			var got []string
@@ -143,7 +145,7 @@ func TestDamagedJournal(t *testing.T) {
 		})
 	}
 	run := &store.Run{ID: "r", Status: statusRunning}
-	if err := interrupted(t.TempDir(), run); err != nil || run.Status != statusCanceled || run.Stages != nil {
+	if _, err := interrupted(t.TempDir(), run); err != nil || run.Status != statusCanceled || run.Stages != nil {
 		t.Errorf("a directory as a journal: %v, %+v", err, run)
 	}
 }
@@ -172,5 +174,185 @@ func TestPreempted(t *testing.T) {
 				t.Errorf("attempts (-want +got):\n%s", d)
 			}
 		})
+	}
+}
+
+const killedInTheMiddle = `
+stage "free" {
+  command = ["write", "free.txt", "1"]
+  outputs = { out = "free.txt" }
+}
+stage "first" {
+  inputs  = ["in.txt"]
+  command = ["copy", "in.txt", "first.txt"]
+  outputs = { out = "first.txt" }
+}
+stage "slow" {
+  inputs  = [stage.first.out]
+  command = ["sleep", ";", "copy", "first.txt", "slow.txt"]
+  outputs = { out = "slow.txt" }
+}
+stage "after" {
+  inputs  = [stage.slow.out, "other.txt"]
+  command = ["copy", "slow.txt", "after.txt"]
+  outputs = { out = "after.txt" }
+}
+`
+
+// killed is a rig with a run of killedInTheMiddle, and gives a copy of its store as it is
+// in the middle of the next run, which reads another in.txt.
+func killed(t *testing.T) (r *rig, copied string) {
+	r = newRig(t, killedInTheMiddle)
+	r.write("in.txt", "1")
+	r.write("other.txt", "o")
+	gitInit(t, r.dir)
+	r.rt.hold, r.rt.running = make(chan struct{}), make(chan string, 8)
+	close(r.rt.hold)
+	if _, _, err := r.ran(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	<-r.rt.running
+	r.rt.hold = make(chan struct{})
+	r.write("in.txt", "2")
+	ended := make(chan error)
+	go func() {
+		_, _, err := r.ran(context.Background())
+		ended <- err
+	}()
+	<-r.rt.running
+	t.Cleanup(func() {
+		close(r.rt.hold)
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	for begun := time.Now(); ; time.Sleep(time.Millisecond) {
+		doc, err := r.Show(t.Context(), ShowRequest{Dir: r.dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if doc.Origin != nil && doc.Seconds > 0 { // which nobody waits for
+			break
+		}
+		if time.Since(begun) > 20*time.Second {
+			t.Fatal("where a run comes from is not recorded while it runs")
+		}
+	}
+	copied = filepath.Join(t.TempDir(), "killed")
+	if err := os.CopyFS(copied, os.DirFS(r.cfg.Dir)); err != nil {
+		t.Fatal(err)
+	}
+	return r, copied
+}
+
+func gitInit(t *testing.T, dir string) {
+	t.Helper()
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("there is no git")
+	}
+	gitIn(t, dir, "init", "-q")
+	gitIn(t, dir, "add", ".")
+	gitIn(t, dir, "commit", "-q", "-m", "one")
+}
+
+// While a run is under way, its stages are told with how far they are.
+func TestRunUnderWay(t *testing.T) {
+	r, _ := killed(t)
+	doc, err := r.Show(t.Context(), ShowRequest{Dir: r.dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, s := range doc.Stages {
+		got[s.Name] = s.Status
+	}
+	want := map[string]string{"free": "cached", "first": "ran", "slow": "running", "after": "pending"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("stages (-want +got):\n%s", d)
+	}
+	list, err := r.Runs(t.Context(), RunsRequest{Dir: r.dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if now := list.Runs[0]; now.Status != statusRunning || now.Seconds <= 0 || now.Counts != (store.Counts{Ran: 1, Cached: 1}) {
+		t.Errorf("the list says %s, %v s, %+v", now.Status, now.Seconds, now.Counts)
+	}
+}
+
+// A run that lost its agent is compared by what is known of it: what was changed is what
+// the user changed, also for the stage that did not come to its end, and one that was not
+// reached was neither added nor removed. It can be restored.
+func TestKilledRunIsCompared(t *testing.T) {
+	r, copied := killed(t)
+	reader, err := Open(Config{Dir: copied, ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantCompared(t, "read", reader, r.dir)
+	if err := reader.Close(); err != nil {
+		t.Fatal(err)
+	}
+	next, err := Open(Config{Dir: copied, Version: "test", NewRuntime: func(context.Context, Place) (runtime.Runtime, error) { return r.rt, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer next.Close()
+	wantCompared(t, "recorded", next, r.dir)
+	to := filepath.Join(t.TempDir(), "restored")
+	if _, err := next.Restore(t.Context(), RestoreRequest{Dir: r.dir, To: to}, func(event.Event) {}); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"in.txt": "2", "other.txt": "o", "plumb.hcl": header + killedInTheMiddle} {
+		if b, err := os.ReadFile(filepath.Join(to, name)); err != nil || string(b) != want {
+			t.Errorf("restored %s: %q, %v", name, b, err)
+		}
+	}
+}
+
+func wantCompared(t *testing.T, how string, e *Engine, dir string) {
+	t.Helper()
+	doc, err := e.Diff(t.Context(), DiffRequest{Request: Request{Project: Project{Dir: dir}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var causes, status []string
+	for _, c := range doc.Causes {
+		causes = append(causes, string(c.Kind)+" "+c.Name+" "+strings.Join(c.Stages, " "))
+	}
+	for _, c := range doc.Consequences {
+		if c.Kind == "status" {
+			status = append(status, c.Stage+" "+c.Old+" "+c.New+" "+c.Detail)
+		}
+	}
+	if d := cmp.Diff([]string{"input in.txt first"}, causes); d != "" {
+		t.Errorf("%s: causes (-want +got):\n%s", how, d)
+	}
+	if d := cmp.Diff([]string{"slow ran canceled ", "after ran canceled not reached"}, status); d != "" {
+		t.Errorf("%s: states (-want +got):\n%s", how, d)
+	}
+	if len(doc.Unknown) > 0 {
+		t.Errorf("%s: not known: %+v", how, doc.Unknown)
+	}
+	if o := doc.B.Origin; o == nil || o.Git == nil || o.Git.Commit == "" || o.Git.Commit != doc.A.Origin.Git.Commit || o.Host.Cores == 0 {
+		t.Errorf("%s: origin %+v", how, o)
+	}
+}
+
+// A journal that nothing is written to still tells that the run goes on.
+func TestJournalPulse(t *testing.T) {
+	e := &Engine{cfg: Config{Dir: t.TempDir(), Now: time.Now}}
+	started := time.Now()
+	j := e.openJournal("r")
+	j.write(entry{Stage: "a"})
+	time.Sleep(pulse + pulse/2)
+	if err := j.keep(); err != nil {
+		t.Fatal(err)
+	}
+	run := &store.Run{ID: "r", Status: statusRunning, Started: started}
+	if _, err := interrupted(j.path, run); err != nil {
+		t.Fatal(err)
+	}
+	if run.Seconds < pulse.Seconds() {
+		t.Errorf("it was under way for %v s, says its journal", run.Seconds)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -174,6 +173,7 @@ type picked struct {
 	id    store.RunID
 	value float64
 	text  string
+	word  bool // it is no number
 	lacks bool
 }
 
@@ -190,11 +190,14 @@ func (e *Engine) newPicker(req RunsRequest) (*picker, error) {
 	if p.byParam {
 		p.sort = strings.TrimPrefix(req.Sort, "param.")
 	}
-	if p.sort == "started" && !req.Reverse {
+	switch {
+	case p.sort == "started" && !req.Reverse:
 		p.sort = "" // that is their order
+	case p.sort == "" && req.Reverse:
+		p.sort = "started"
 	}
 	if p.sort != "" && req.Before != "" {
-		return nil, invalid("leave out one of them", "--before goes on in the order of time, and --sort asks for another")
+		return nil, invalid("leave out one of them; a larger --limit shows more of what is sorted", "--before goes on from newer runs to older ones, and --sort or --reverse asks for another order")
 	}
 	if req.Status != "" && !slices.Contains(runStatuses, req.Status) {
 		return nil, invalid("there are: "+strings.Join(runStatuses, ", "), "no run has the status %q", req.Status)
@@ -246,6 +249,9 @@ func (p *picker) pick() ([]store.RunID, error) {
 	if err := p.mistaken(); err != nil {
 		return nil, err
 	}
+	if err := p.shown(); err != nil {
+		return nil, err
+	}
 	p.order()
 	if p.req.Limit > 0 && len(p.picked) > p.req.Limit {
 		p.picked = p.picked[:p.req.Limit]
@@ -259,7 +265,7 @@ func (p *picker) pick() ([]store.RunID, error) {
 
 // note remembers which names there are, as far as any is asked for.
 func (p *picker) note(sum *store.RunSummary) {
-	if len(p.params)+len(p.metrics) == 0 && p.sort == "" {
+	if len(p.params)+len(p.metrics)+len(p.req.Show) == 0 && p.sort == "" {
 		return
 	}
 	for i := range sum.Params {
@@ -303,9 +309,7 @@ func (p *picker) add(sum *store.RunSummary) {
 	case p.byParam:
 		one.text, one.lacks = paramText(sum.Params, p.sort)
 		v, err := strconv.ParseFloat(one.text, 64)
-		if one.value = v; err != nil {
-			one.value = math.Inf(1) // words go behind numbers, by themselves
-		}
+		one.value, one.word = v, err != nil
 	default:
 		values := metricOf(sum.Metrics, p.sort)
 		if one.lacks = len(values) == 0; !one.lacks {
@@ -320,25 +324,26 @@ func paramText(params []store.RunParam, name string) (text string, lacks bool) {
 	return v, !ok
 }
 
-// order sorts: what is best known as best comes first, metrics from the largest down and
-// everything else from the smallest up but for time. What lacks it is last either way.
+// order sorts, whatever it is by, from the largest down: the newest, the longest, the
+// highest first. Reversed it is the other way round. Words come behind numbers, and what
+// lacks it is last, either way.
 func (p *picker) order() {
 	if p.sort == "" && (p.req.Changed == "" || p.req.Dir != "") {
 		return
 	}
-	down := p.sort == "" || p.sort == "started" || p.sort != "seconds" && !p.byParam
-	if p.req.Reverse {
-		down = !down
-	}
+	last := map[bool]int{true: 1, false: -1}
 	slices.SortStableFunc(p.picked, func(a, b picked) int {
-		if a.lacks != b.lacks {
-			return map[bool]int{true: 1, false: -1}[a.lacks]
+		switch {
+		case a.lacks != b.lacks:
+			return last[a.lacks]
+		case a.word != b.word:
+			return last[a.word]
 		}
 		c := cmp.Or(cmp.Compare(a.value, b.value), cmp.Compare(a.text, b.text))
-		if down {
-			return -c
+		if p.req.Reverse {
+			return c
 		}
-		return c
+		return -c
 	})
 }
 
@@ -357,12 +362,46 @@ func (p *picker) mistaken() error {
 			return p.unknown("metric", p.metrics[i].name)
 		}
 	}
-	switch {
-	case p.sort == "" || p.sort == "started" || p.sort == "seconds":
-	case p.byParam && !p.seenParams[p.sort]:
-		return p.unknown("param", p.sort)
-	case !p.byParam && !p.hasMetric(p.sort):
-		return p.unknown("metric", p.sort)
+	if p.sort == "" || p.sort == "started" || p.sort == "seconds" {
+		return nil
+	}
+	return p.named(p.req.Sort)
+}
+
+// named is about a metric, or a param as "param.NAME".
+func (p *picker) named(name string) error {
+	if param, ok := strings.CutPrefix(name, "param."); ok {
+		if p.seenParams[param] {
+			return nil
+		}
+		return p.unknown("param", param)
+	}
+	if p.hasMetric(name) {
+		return nil
+	}
+	return p.unknown("metric", name)
+}
+
+// shown looks whether there is what is to be shown of runs. Where none of those that were
+// looked at has it, an older one may.
+func (p *picker) shown() error {
+	for _, name := range p.req.Show {
+		if p.named(name) == nil {
+			continue
+		}
+		err := p.e.store.Summaries(store.RunFilter{Project: p.req.Dir}, func(sum *store.RunSummary) (bool, error) {
+			p.note(sum)
+			return p.named(name) != nil, nil
+		})
+		if err != nil {
+			return err
+		}
+		if len(p.seenParams)+len(p.seenMetrics) == 0 {
+			return nil // there is no run that could have one
+		}
+		if err := p.named(name); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -125,10 +125,17 @@ func TestPick(t *testing.T) {
 		{"sorted by metric, what lacks it last", RunsRequest{Sort: "acc"}, "1 5 3 4 0 2", "", ""},
 		{"the other way round", RunsRequest{Sort: "train.acc", Reverse: true}, "0 4 3 5 1 2", "", ""},
 		{"best two", RunsRequest{Sort: "acc", Limit: 2}, "1 5 more", "", ""},
-		{"sorted by param", RunsRequest{Sort: "param.lr"}, "0 1 3 2 4 5", "", ""},
+		{"sorted by param", RunsRequest{Sort: "param.lr"}, "5 4 3 2 1 0", "", ""},
+		{"sorted by param, the smallest first", RunsRequest{Sort: "param.lr", Reverse: true}, "0 1 3 2 4 5", "", ""},
+		{"reversed, which is the oldest first", RunsRequest{Reverse: true, Limit: 2}, "0 1 more", "", ""},
+		{"slowest", RunsRequest{Sort: "seconds", Limit: 1}, "4 more", "", ""},
+		{"with what an older one has", RunsRequest{Limit: 1, Show: []string{"train.acc", "param.lr"}}, "5 more", "", ""},
+		{"with what none has", RunsRequest{Limit: 1, Show: []string{"train.acx"}}, "", `no run has a metric "train.acx"`, `"train.acc"`},
+		{"with a param that none has", RunsRequest{Show: []string{"param.lrr"}}, "", `no run has a param "lrr"`, `"lr"`},
+		{"pages the other way round", RunsRequest{Reverse: true, Before: "r004"}, "", "--before", "--limit"},
 		{"oldest first", RunsRequest{Sort: "started", Reverse: true, Limit: 2}, "0 1 more", "", ""},
 		{"newest first", RunsRequest{Sort: "started", Limit: 2}, "5 4 more", "", ""},
-		{"quickest", RunsRequest{Sort: "seconds", Limit: 1}, "3 more", "", ""},
+		{"quickest", RunsRequest{Sort: "seconds", Reverse: true, Limit: 1}, "3 more", "", ""},
 		{"a metric that none has", RunsRequest{Metrics: []string{"acx>1"}}, "", `no run has a metric "acx"`, `"acc"`},
 		{"sorted by one that none has", RunsRequest{Sort: "f1"}, "", `no run has a metric "f1"`, "acc, n, other.n, train.acc"},
 		{"a param that none has", RunsRequest{Params: []string{"lrr=1"}}, "", `no run has a param "lrr"`, `"lr"`},
@@ -201,6 +208,9 @@ func TestCompare(t *testing.T) {
 		{"named, in that order", CompareRequest{Names: []string{"r002", "r000"}}, []string{"param lr: 0.2 0.1", "metric train.acc: lacks 0.5"}, 2},
 		{"with what is the same", CompareRequest{Names: []string{"r001", "r002"}, All: true}, []string{"profile profile: ci lacks", "metric train.acc: 0.9 lacks", "param lr: 0.2 0.2", "param secret:  ", "metric other.n: 1 1"}, 3},
 		{"one", CompareRequest{Names: []string{"r001"}}, nil, 5},
+		{"the largest on the left", CompareRequest{RunsRequest: RunsRequest{Sort: "acc"}}, []string{"profile profile: ci lacks lacks", "param lr: 0.2 0.1 0.2", "metric train.acc: 0.9 0.5 lacks"}, 2},
+		{"the smallest on the left", CompareRequest{RunsRequest: RunsRequest{Sort: "acc", Reverse: true}}, []string{"profile profile: lacks ci lacks", "param lr: 0.1 0.2 0.2", "metric train.acc: 0.5 0.9 lacks"}, 2},
+		{"the newest two on the left", CompareRequest{RunsRequest: RunsRequest{Reverse: true, Limit: 2}}, []string{"profile profile: lacks ci", "metric train.acc: lacks 0.9"}, 3},
 	} {
 		tt.req.Dir = r.dir
 		doc, err := r.Compare(t.Context(), tt.req)
@@ -213,5 +223,20 @@ func TestCompare(t *testing.T) {
 	}
 	if _, err := r.Compare(t.Context(), CompareRequest{RunsRequest: RunsRequest{Dir: r.dir}, Names: []string{"r001", "zzzzz"}}); err == nil {
 		t.Error("a run that does not exist is compared")
+	}
+}
+
+// What several runs fit says how many they are, and names the newest.
+func TestAmbiguousRun(t *testing.T) {
+	r := newRig(t, "")
+	var runs []store.Run
+	for range 8 {
+		runs = append(runs, aTraining("0.1", 1))
+	}
+	history(t, r, runs...)
+	_, err := r.Show(t.Context(), ShowRequest{Dir: r.dir, Run: "20261101"})
+	var e *Error
+	if !errors.As(err, &e) || e.Kind != Invalid || !strings.HasPrefix(e.Hint, "name one of: 20261101-090700-r007, ") || !strings.HasSuffix(e.Hint, "-r003, and 3 more") {
+		t.Errorf("%+v", err)
 	}
 }

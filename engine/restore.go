@@ -279,8 +279,19 @@ func (r *restoring) complete() error {
 	return &Error{
 		Kind:    Machine,
 		Message: fmt.Sprintf("run %s cannot be restored, and nothing was written: of %d files and directories %d are not in the store any more:\n  %s", r.run.ID, have+len(lost), len(lost), strings.Join(lost, "\n  ")),
-		Hint:    fmt.Sprintf("the other %d are there: plumb show --json %s has their digests, and plumb get DIGEST -o PATH brings one back", have, r.run.ID),
+		Hint:    others(have, r.run.ID),
 	}
+}
+
+// others says what can be had of a run that cannot be restored.
+func others(have int, run store.RunID) string {
+	switch have {
+	case 0:
+		return "none of them is there; plumb runs lists other runs"
+	case 1:
+		return fmt.Sprintf("the other one is there: plumb show --json %s has its digest, and plumb get DIGEST -o PATH brings it back", run)
+	}
+	return fmt.Sprintf("the other %d are there: plumb show --json %s has their digests, and plumb get DIGEST -o PATH brings one back", have, run)
 }
 
 // beside makes the project in a directory beside the one asked for.

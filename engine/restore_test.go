@@ -684,3 +684,11 @@ func TestRestoreOfARunWithoutPlaces(t *testing.T) {
 		t.Errorf("the error is %v", err)
 	}
 }
+
+func TestOthersOfARun(t *testing.T) {
+	for have, want := range map[int]string{0: "none of them is there", 1: "the other one is there: plumb show --json r has its digest,", 2: "the other 2 are there: plumb show --json r has their digests,"} {
+		if got := others(have, "r"); !strings.HasPrefix(got, want) {
+			t.Errorf("with %d: %q", have, got)
+		}
+	}
+}

@@ -14,7 +14,11 @@ import (
 const (
 	statusRunning  = "running"
 	statusCanceled = "canceled"
+	statusPending  = "pending" // of a stage, while its run is under way
 )
+
+// notReached is the reason of a stage that was canceled before its first attempt.
+const notReached = "not reached"
 
 // statusOf is how a final state is called in records.
 var statusOf = map[sched.State]string{
@@ -26,13 +30,12 @@ func (r *run) settle(i int, st sched.State, reason string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	res := &r.results[i]
-	defer func() {
-		if st == sched.Succeeded || st == sched.Failed || st == sched.Canceled {
-			r.journal.write(entry{Stage: res.Name, Done: res})
-		}
-	}()
+	defer func() { r.journal.write(entry{Stage: res.Name, Done: res}) }()
 	stage := r.s.planner.Stage(i)
 	res.Name, res.Status, res.Key, res.Reason = stage.Name, statusOf[st], r.s.planner.Decision(i).Key, reason
+	if st == sched.Canceled && len(res.Attempts) == 0 {
+		res.Reason = notReached
+	}
 	if st == sched.Succeeded || st == sched.Failed || st == sched.Cached {
 		res.Image = r.s.images[stage.Image].digest.String()
 	}
@@ -58,7 +61,10 @@ func (r *run) settle(i int, st sched.State, reason string, err error) {
 }
 
 // begin records that the run is under way, so that it is seen from elsewhere and
-// found if this process dies. A run with nothing to do is recorded once, at its end.
+// found if this process dies: with all that is known beforehand, so that it can be
+// compared and restored then. A run with nothing to do is recorded once, at its end.
+//
+// No stage runs yet, so nobody else writes what is read here of the stages.
 func (r *run) begin() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -66,11 +72,53 @@ func (r *run) begin() {
 		return
 	}
 	r.begun = true
-	if err := r.e.store.PutRun(r.runRecord(statusRunning, nil)); err != nil {
+	rec := r.runRecord(statusRunning, r.stages())
+	for i := range rec.Stages {
+		if rec.Stages[i].Status == "" {
+			rec.Stages[i].Status = statusPending
+		}
+	}
+	rec.Origin, rec.Places = r.origin.soFar(), r.recordPlaces(false)
+	if err := r.e.store.PutRun(rec); err != nil {
 		r.e.cfg.Logger.Warn("recording that a run is under way", "run", r.id, "error", err)
 		return
 	}
+	r.traced = rec.Origin != nil
 	r.journal = r.e.openJournal(r.id)
+	r.journalOrigin()
+}
+
+// noteOrigin adds to the journal where the run comes from, once it is known.
+func (r *run) noteOrigin() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.journalOrigin()
+}
+
+// journalOrigin is called with r.mu held, when there is a journal and when the origin is
+// known, whichever is first.
+func (r *run) journalOrigin() {
+	if o := r.origin.soFar(); o != nil && r.journal != nil && !r.traced {
+		r.traced = true
+		r.journal.write(entry{Origin: o})
+	}
+}
+
+// stages lists those that the run is about, in the order of the graph, as far as their
+// results are known.
+func (r *run) stages() []store.StageResult {
+	var out []store.StageResult
+	for _, i := range r.s.planner.Graph().Order() {
+		if !r.s.selected[i] || r.s.outside[i] {
+			continue
+		}
+		res := r.results[i]
+		if res.Status == "" {
+			res.Name, res.Key = r.s.planner.Stage(i).Name, r.s.planner.Decision(i).Key
+		}
+		out = append(out, res)
+	}
+	return out
 }
 
 func (r *run) runRecord(status string, stages []store.StageResult) *store.Run {
@@ -126,18 +174,16 @@ func (r *run) status(ctx context.Context, res sched.Result) string {
 
 // record writes the run, the one synced write of a run with nothing to do.
 func (r *run) record(status string) (*store.Run, error) {
-	var stages []store.StageResult
-	for _, i := range r.s.planner.Graph().Order() {
-		if r.s.selected[i] && !r.s.outside[i] {
-			stages = append(stages, r.results[i])
-		}
-	}
-	rec := r.runRecord(status, stages)
-	rec.Origin, rec.Places = r.origin(), r.recordPlaces(status == "succeeded")
+	rec := r.runRecord(status, r.stages())
+	rec.Origin, rec.Places = r.origin.wait(), r.recordPlaces(status == "succeeded")
+	r.mu.Lock()
+	kept := r.journal
+	r.journal = nil
+	r.mu.Unlock()
 	if err := r.e.putRun(rec); err != nil {
-		return nil, errors.Join(err, r.journal.keep())
+		return nil, errors.Join(err, kept.keep())
 	}
-	if err := r.journal.close(); err != nil {
+	if err := kept.close(); err != nil {
 		r.e.cfg.Logger.Warn("the journal of a run", "run", r.id, "error", err)
 	}
 	return rec, nil

@@ -32,8 +32,8 @@ type run struct {
 	started time.Time
 	dir     os.FileInfo // of the project, when the run began
 	live    *liveRun
-	origin  func() *store.Origin // waits until it is known
-	masks   *mask.Set            // hides secrets in logs, nil for none
+	origin  *tracing
+	masks   *mask.Set // hides secrets in logs, nil for none
 
 	emitMu sync.Mutex
 	sink   func(event.Event)
@@ -44,6 +44,7 @@ type run struct {
 	fails   map[int]*event.Failure
 	begun   bool            // a record with status running was written
 	journal *journal        // of what happens since
+	traced  bool            // the origin stands in that record, or in the journal
 	noted   map[string]bool // what was told of containers
 	leases  []func()
 	held    map[int][]string // devices, by stage
@@ -198,17 +199,37 @@ func (r *run) execute(ctx context.Context) error {
 	return r.outcome(ctx, status, res, exportErr)
 }
 
+// tracing is the search for where a run comes from.
+type tracing struct {
+	known chan struct{} // closed when it is found
+	found store.Origin
+}
+
 // traceOrigin looks where the run comes from, beside everything else.
 func (r *run) traceOrigin(ctx context.Context) {
-	o, known := r.req.Origin, make(chan struct{})
+	t := &tracing{known: make(chan struct{}), found: r.req.Origin}
+	r.origin = t
 	go func() {
-		defer close(known)
-		o.Host = r.e.host()
-		o.Git = origin.Git(context.WithoutCancel(ctx), r.req.Project.Dir)
+		t.found.Host = r.e.host()
+		t.found.Git = origin.Git(context.WithoutCancel(ctx), r.req.Project.Dir)
+		close(t.known)
+		r.noteOrigin()
 	}()
-	r.origin = func() *store.Origin {
-		<-known
-		return &o
+}
+
+// wait gives what was found when it is.
+func (t *tracing) wait() *store.Origin {
+	<-t.known
+	return &t.found
+}
+
+// soFar is nil while nothing is known: what is worth having is asked for together.
+func (t *tracing) soFar() *store.Origin {
+	select {
+	case <-t.known:
+		return &t.found
+	default:
+		return nil
 	}
 }
 

@@ -284,7 +284,23 @@ func (r *records) Intact(rec *store.Record) bool {
 
 func (r *records) Effect(k store.Key) (*store.Effect, error) { return r.store.Effect(k) }
 
-func (r *records) Failure(k store.Key) (*store.Failure, error) { return r.store.Failure(k) }
+// Failure passes over what was canceled: nothing failed there.
+func (r *records) Failure(k store.Key) (*store.Failure, error) {
+	f, err := r.store.Failure(k)
+	if f != nil && canceled(f.Attempts) {
+		f = nil
+	}
+	return f, err
+}
+
+// canceled says that somebody, or something from outside, ended the last attempt.
+func canceled(attempts []store.Attempt) bool {
+	if len(attempts) == 0 {
+		return false
+	}
+	last := attempts[len(attempts)-1].Class
+	return last == store.ClassCanceled || last == store.ClassPreempted
+}
 
 // actionOf reads a kept action and its note: of a result, also one that is not of use
 // any more, or of a failure; nil when none is kept.

@@ -111,7 +111,7 @@ const (
 // StageResult is one stage's part of a run.
 type StageResult struct {
 	Name     string             `json:"name"`
-	Status   string             `json:"status"` // ran, cached, failed, skipped, canceled
+	Status   string             `json:"status"` // ran, cached, failed, skipped, canceled; pending while the run is under way
 	Key      Key                `json:"key,omitzero"`
 	Reason   string             `json:"reason,omitempty"`
 	Seconds  float64            `json:"seconds,omitempty"`
@@ -139,12 +139,12 @@ type Run struct {
 	Isolation  string        `json:"isolation"`            // how stages were kept apart: container, chroot; "" in records older than the field
 	Containerd string        `json:"containerd,omitempty"` // socket, when stages ran in the machine's own
 	Counts     Counts        `json:"counts"`
-	Origin     *Origin       `json:"origin,omitempty"`  // nil while it runs, and in records older than the field
+	Origin     *Origin       `json:"origin,omitempty"`  // nil while it is not known, and in records older than the field
 	Seq        uint64        `json:"seq,omitempty"`     // its place in the chain of runs, from 1; 0 while it runs, and before there was one
 	Previous   Digest        `json:"previous,omitzero"` // of the record before it in the chain
 	Stages     []StageResult `json:"-"`
 	Files      []RunFile     `json:"-"`
-	Places     []Place       `json:"-"` // nil while it runs, and in records of before there were any
+	Places     []Place       `json:"-"` // nil in records of before there were any
 }
 
 // RunFile is a file that said what a run was to do, as it was read. Its content is a

@@ -215,12 +215,12 @@ func (s *Store) LastRun(project string) (*Run, error) {
 	return &runs[0], nil
 }
 
-// maxCandidates bounds what FindRun offers instead of a run.
+// maxCandidates bounds what FindRun offers of runs that ref does not fit.
 const maxCandidates = 5
 
 // FindRun finds the run that people name by a tag, by its id, the beginning of it or its
 // last letters; "" and "latest" are the newest. Without a single such run it gives
-// candidates: those that ref fits, else those whose ids are nearest to ref.
+// candidates: all that ref fits, else a few whose ids are nearest to ref.
 func (s *Store) FindRun(project, ref string) (*Run, []RunID, error) {
 	if ref == "" || ref == "latest" {
 		r, err := s.LastRun(project)
@@ -247,7 +247,7 @@ func (s *Store) FindRun(project, ref string) (*Run, []RunID, error) {
 	if run != nil {
 		return run, nil, nil
 	}
-	return nil, fits[:min(len(fits), maxCandidates)], nil
+	return nil, fits, nil
 }
 
 // fitting lists the runs that ref fits, newest first; an exact one alone. Only what ref

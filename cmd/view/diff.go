@@ -78,14 +78,12 @@ type surrounding struct{ name, old, new string }
 
 func surroundings(doc *engine.DiffDoc) []surrounding {
 	a, b := doc.A.Origin, doc.B.Origin
-	if a == nil {
-		a = &store.Origin{}
-	}
-	if b == nil {
-		b = &store.Origin{}
+	plumb := surrounding{"plumb", doc.A.Version, doc.B.Version}
+	if a == nil || b == nil { // one is not known, so nothing is known to differ
+		return []surrounding{plumb}
 	}
 	return []surrounding{
-		{"plumb", doc.A.Version, doc.B.Version},
+		plumb,
 		{"commit", commit(a.Git), commit(b.Git)},
 		{"branch", branch(a.Git), branch(b.Git)},
 		{"user", a.User, b.User},

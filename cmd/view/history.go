@@ -1,6 +1,8 @@
 package view
 
 import (
+	"bufio"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math"
@@ -10,6 +12,7 @@ import (
 	"time"
 
 	"plumb/engine"
+	"plumb/engine/plan"
 	"plumb/store"
 )
 
@@ -18,48 +21,66 @@ var statusColor = map[string]string{
 }
 
 // Columns are what a list of runs shows besides: metrics, or params as "param.NAME".
-// Picked says that it is of some runs only.
+// Picked says that it is of some runs only, Sorted that they are not in the usual order.
 type Columns struct {
 	Names  []string
 	Picked bool
+	Sorted bool
 }
 
-// Runs prints a line a run.
-func Runs(w io.Writer, s Style, doc *engine.RunsDoc, now time.Time, also Columns) {
-	columns := also.Names
-	if len(doc.Runs) == 0 {
-		fmt.Fprintln(w, map[bool]string{true: "No such runs.", false: "No runs yet."}[also.Picked])
-		return
-	}
+// RunList is a line a run. Of the runs it holds what is printed, and no more.
+type RunList struct {
+	now  time.Time
+	also Columns
+	rows [][]string
+}
+
+// NewRunList begins one.
+func NewRunList(now time.Time, also Columns) *RunList {
 	head := []string{"RUN", "WHEN", "STATUS", "TOOK", "STAGES"}
-	for _, c := range columns {
+	for _, c := range also.Names {
 		head = append(head, printable(c))
 	}
-	rows := [][]string{append(head, "")}
-	for i := range doc.Runs {
-		r := &doc.Runs[i]
-		took := r.Seconds
-		if r.Status == "running" {
-			took = now.Sub(r.Started).Seconds()
-		}
-		row := []string{string(r.ID), ago(now.Sub(r.Started)), r.Status, seconds(took), counts(r.Counts)}
-		for _, c := range columns {
-			row = append(row, columnOf(r, c))
-		}
-		rows = append(rows, append(row, said(&r.Annotation)))
+	return &RunList{now: now, also: also, rows: [][]string{append(head, "")}}
+}
+
+// Add adds a run.
+func (l *RunList) Add(r *engine.RunRow) {
+	took := r.Seconds
+	if r.Status == "running" {
+		took = l.now.Sub(r.Started).Seconds()
 	}
-	for i, line := range table(rows) {
+	row := append(make([]string, 0, len(l.rows[0])), string(r.ID), ago(l.now.Sub(r.Started)), r.Status, seconds(took), counts(r.Counts))
+	for _, c := range l.also.Names {
+		row = append(row, columnOf(r, c))
+	}
+	l.rows = append(l.rows, append(row, said(&r.Annotation)))
+}
+
+// Print prints it. More says that there are others.
+func (l *RunList) Print(w io.Writer, s Style, more bool) error {
+	runs := l.rows[1:]
+	if len(runs) == 0 {
+		_, err := fmt.Fprintln(w, map[bool]string{true: "No such runs.", false: "No runs yet."}[l.also.Picked])
+		return err
+	}
+	out := bufio.NewWriter(w)
+	for i, line := range table(l.rows) {
 		if i == 0 {
 			line = s.paint(dim, line)
 		} else {
-			st := doc.Runs[i-1].Status
+			st := l.rows[i][2]
 			line = strings.Replace(line, st, s.paint(statusColor[st], st), 1)
 		}
-		fmt.Fprintln(w, line)
+		fmt.Fprintln(out, line)
 	}
-	if doc.More {
-		fmt.Fprintln(w, s.paint(dim, fmt.Sprintf("There are more: --before %s goes on, --limit 0 shows all.", doc.Runs[len(doc.Runs)-1].ID)))
+	switch {
+	case more && l.also.Sorted:
+		fmt.Fprintln(out, s.paint(dim, fmt.Sprintf("There are more: --limit %d shows as many again, --limit 0 all.", 2*len(runs))))
+	case more:
+		fmt.Fprintln(out, s.paint(dim, fmt.Sprintf("There are more: --before %s goes on, --limit 0 shows all.", runs[len(runs)-1][0])))
 	}
+	return out.Flush()
 }
 
 // columnOf is a metric of a run, by its full name or its own, or a param.
@@ -214,8 +235,8 @@ func counts(c store.Counts) string {
 }
 
 // Show prints one run: its head, and for each stage status, outputs, metrics and
-// attempts.
-func Show(w io.Writer, s Style, doc *engine.ShowDoc) {
+// attempts; with all that is in its key when ingredients are asked for.
+func Show(w io.Writer, s Style, doc *engine.ShowDoc, ingredients bool) {
 	fmt.Fprintf(w, "run %s  %s  %s\n", s.paint(bold, string(doc.ID)), s.paint(statusColor[doc.Status], doc.Status), seconds(doc.Run.Seconds))
 	fmt.Fprintf(w, "started %s, by plumb %s\n", doc.Started.UTC().Format(time.RFC3339), doc.Version)
 	if doc.Profile != "" {
@@ -228,7 +249,62 @@ func Show(w io.Writer, s Style, doc *engine.ShowDoc) {
 	}
 	for i := range doc.Stages {
 		shownStage(w, s, &doc.Stages[i])
+		if ingredients {
+			shownIngredients(w, &doc.Stages[i])
+		}
 	}
+}
+
+// shownIngredients prints what is in the key of a stage. Its outputs stand above.
+func shownIngredients(w io.Writer, st *engine.ShownStage) {
+	if len(st.Fields) == 0 {
+		fmt.Fprintln(w, "  what was in its key is not kept")
+		return
+	}
+	var rows [][]string
+	for _, in := range st.Inputs {
+		kind := string(in.Kind)
+		if in.Exec {
+			kind += ", executable"
+		}
+		from := ""
+		if in.From != "" {
+			from = "from " + printable(in.From)
+		}
+		rows = append(rows, []string{"  input      " + printable(in.Path), kind, in.Digest.Short(), from})
+	}
+	for _, line := range table(rows) {
+		fmt.Fprintln(w, line)
+	}
+	for _, f := range st.Fields {
+		switch f.Kind {
+		case plan.FieldInput, plan.FieldOutput, plan.FieldSandbox:
+			continue
+		}
+		about := pad(string(f.Kind), 11)
+		if f.Name != "" {
+			about += printable(f.Name) + " = "
+		}
+		lines := strings.Split(strings.TrimSuffix(f.Value, "\n"), "\n")
+		if f.Kind == plan.FieldCommand {
+			lines = commandLines(f.Value)
+		}
+		for i, line := range lines {
+			if i > 0 {
+				about = pad("", 11)
+			}
+			fmt.Fprintln(w, "  "+about+printable(line))
+		}
+	}
+}
+
+// commandLines are those of a command's script, or the list that it is.
+func commandLines(value string) []string {
+	var args []string
+	if json.Unmarshal([]byte(value), &args) != nil || len(args) != 4 || args[0] != "/bin/sh" || args[2] != "-c" {
+		return []string{value}
+	}
+	return strings.Split(strings.TrimSuffix(args[3], "\n"), "\n")
 }
 
 func shownSaid(w io.Writer, a *store.Annotation) {
@@ -260,6 +336,9 @@ func shownOrigin(w io.Writer, o *store.Origin) {
 	if by != "" {
 		fmt.Fprintf(w, "from %s\n", printable(by))
 	}
+	if host := hostText(&o.Host); host != "" {
+		fmt.Fprintf(w, "on %s\n", printable(host))
+	}
 	if o.Git == nil || o.Git.Commit == "" {
 		return
 	}
@@ -273,9 +352,31 @@ func shownOrigin(w io.Writer, o *store.Origin) {
 	fmt.Fprintf(w, "git %s\n", printable(line))
 }
 
+// hostText is what a machine is, in a line.
+func hostText(h *store.Host) string {
+	var parts []string
+	if h.CPU != "" {
+		parts = append(parts, h.CPU)
+	}
+	if h.Cores > 0 {
+		parts = append(parts, plural(h.Cores, "core"))
+	}
+	if h.Memory > 0 {
+		parts = append(parts, size(h.Memory))
+	}
+	parts = append(parts, h.GPUs...)
+	if h.Driver != "" {
+		parts = append(parts, "driver "+h.Driver)
+	}
+	if h.Kernel != "" {
+		parts = append(parts, "kernel "+h.Kernel)
+	}
+	return strings.Join(parts, ", ")
+}
+
 func shownStage(w io.Writer, s Style, st *engine.ShownStage) {
 	fmt.Fprintf(w, "\n%s  %s", s.paint(bold, st.Name), s.paint(statusColor[st.Status], st.Status))
-	if st.Status == "ran" || st.Status == "failed" {
+	if st.Status == "ran" || st.Status == "failed" || st.Status == "running" {
 		fmt.Fprintf(w, "  %s", seconds(st.Seconds))
 	}
 	fmt.Fprintln(w)

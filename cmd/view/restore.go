@@ -16,7 +16,8 @@ func Restored(w io.Writer, s Style, doc *engine.RestoreDoc, in string) {
 		fmt.Fprintf(w, "removed %s, which the run did not have\n", name)
 	}
 	if doc.Status != "succeeded" {
-		fmt.Fprintf(w, "that run had %s\n", s.paint(statusColor[doc.Status], doc.Status))
+		verb := map[bool]string{true: "was", false: "had"}[doc.Status == "canceled"]
+		fmt.Fprintf(w, "that run %s %s\n", verb, s.paint(statusColor[doc.Status], doc.Status))
 	}
 	const most = 10
 	if n := len(doc.Reruns); n > 0 {

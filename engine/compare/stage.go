@@ -63,7 +63,11 @@ func reasonOf(a, b *Stage) string {
 func (c *comparison) unknown(a, b *Stage) {
 	r := plan.Reason{Kind: Unknown, Old: a.Key.String(), New: b.Key.String()}
 	for i, s := range []*Stage{a, b} {
-		if s.Fields == nil {
+		switch {
+		case s.Fields != nil:
+		case s.Status == "canceled":
+			r.Detail = "it did not come to its end in run " + string(c.runs[i].ID) + ", which does not say what it was"
+		default:
 			r.Detail = "what it was in run " + string(c.runs[i].ID) + " is not kept any more"
 		}
 	}
