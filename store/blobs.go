@@ -252,7 +252,7 @@ func (s *Store) checkFile(txn *badger.Txn, a Artifact) error {
 	if a.Size <= SmallBlob {
 		item, err := txn.Get(blobKey(a.Digest))
 		if errors.Is(err, badger.ErrKeyNotFound) {
-			return fmt.Errorf("the blob %q is lost", a.Digest)
+			return lostBlob(a.Digest)
 		}
 		if err == nil {
 			err = sameSize(a, item.ValueSize())

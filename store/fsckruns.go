@@ -195,7 +195,7 @@ func (f *fsck) resolvesFile(txn *badger.Txn, a Artifact) error {
 		return fmt.Errorf("the blob %q is damaged: %s", a.Digest, why)
 	}
 	if _, ok := fileSize(f.s.blobPath(a.Digest, a.Exec)); !ok {
-		return fmt.Errorf("the blob %q is lost", a.Digest)
+		return lostBlob(a.Digest)
 	}
 	return nil
 }

@@ -190,7 +190,7 @@ func (s *Store) quick(a Artifact) error {
 	path := s.blobPath(a.Digest, a.Exec)
 	st, ok := stampAt(path)
 	if !ok {
-		return fmt.Errorf("the blob %q is lost", a.Digest)
+		return lostBlob(a.Digest)
 	}
 	if st.size != a.Size {
 		s.condemn(id, path, st)
@@ -201,6 +201,13 @@ func (s *Store) quick(a Artifact) error {
 	}
 	return s.examine(id, path, st)
 }
+
+// lostBlob is the error about a blob that should be there: ErrNotFound.
+type lostBlob Digest
+
+func (d lostBlob) Error() string { return fmt.Sprintf("the blob %q is lost", Digest(d)) }
+
+func (d lostBlob) Unwrap() error { return ErrNotFound }
 
 // SoundFile gives the file that holds a blob in the wanted mode, whose content is
 // known to be right: from before, or because it was hashed now. The error is
