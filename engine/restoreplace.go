@@ -39,6 +39,9 @@ func (r *restoring) cleanTree() error {
 // inPlace replaces what of the project the run knew.
 func (r *restoring) inPlace() (err error) {
 	dir := r.req.Dir
+	if err := r.obstructed(); err != nil {
+		return err
+	}
 	if err := r.ignored(); err != nil {
 		return err
 	}
@@ -51,18 +54,19 @@ func (r *restoring) inPlace() (err error) {
 	if err := r.write(made); err != nil {
 		return err
 	}
-	x := &exchange{dir: dir, made: made, old: filepath.Join(tmp, "old")}
-	for _, f := range r.tops() {
-		if err := x.put(f); err != nil {
-			return errors.Join(err, x.undo())
+	return exchanging(dir, tmp, func(x *exchange) error {
+		for _, f := range r.tops() {
+			if err := x.put(f); err != nil {
+				return err
+			}
 		}
-	}
-	for _, name := range r.doc.Removed {
-		if err := x.away(name); err != nil {
-			return errors.Join(err, x.undo())
+		for _, name := range r.doc.Removed {
+			if err := x.away(name); err != nil {
+				return err
+			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // into fills a directory that is there, and empty. It may be where a shell stands, where a
@@ -87,13 +91,14 @@ func (r *restoring) into() (err error) {
 	slices.SortStableFunc(entries, func(a, b fs.DirEntry) int {
 		return cmp.Compare(strings.Count(a.Name(), hcl.MainFile), strings.Count(b.Name(), hcl.MainFile))
 	})
-	x := &exchange{dir: r.req.To, made: made, old: filepath.Join(tmp, "old")}
-	for _, e := range entries {
-		if err := x.add(e.Name()); err != nil {
-			return errors.Join(err, x.undo())
+	return exchanging(r.req.To, tmp, func(x *exchange) error {
+		for _, e := range entries {
+			if err := x.add(e.Name()); err != nil {
+				return err
+			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // tops lists the paths that are not in another one.
@@ -141,65 +146,6 @@ func (r *restoring) ignored() error {
 		only = append(only[:most:most], fmt.Sprintf("and %d more", n-most))
 	}
 	return invalid("move them away, or restore into a new directory", "--in-place would replace files that git ignores and the store does not have:\n  %s", strings.Join(only, "\n  "))
-}
-
-// exchange moves paths of a project away and others into their places.
-type exchange struct {
-	dir, made, old string
-	new            []string // paths that are new
-	aside          []string // paths that were set aside
-}
-
-func (x *exchange) put(path string) error {
-	if err := x.away(path); err != nil {
-		return err
-	}
-	return x.add(path)
-}
-
-// add moves a path to where nothing is.
-func (x *exchange) add(path string) error {
-	to := filepath.Join(x.dir, filepath.FromSlash(path))
-	if there(to) {
-		return fmt.Errorf("%q: %w", to, fs.ErrExist)
-	}
-	if err := os.MkdirAll(filepath.Dir(to), 0o777); err != nil {
-		return err
-	}
-	if err := os.Rename(filepath.Join(x.made, filepath.FromSlash(path)), to); err != nil {
-		return err
-	}
-	x.new = append(x.new, path)
-	return nil
-}
-
-// away sets aside what is at a path, if anything is.
-func (x *exchange) away(path string) error {
-	from := filepath.Join(x.dir, filepath.FromSlash(path))
-	if !there(from) {
-		return nil
-	}
-	to := filepath.Join(x.old, filepath.FromSlash(path))
-	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
-		return err
-	}
-	if err := os.Rename(from, to); err != nil {
-		return err
-	}
-	x.aside = append(x.aside, path)
-	return nil
-}
-
-// undo brings everything back that was moved.
-func (x *exchange) undo() error {
-	var errs []error
-	for _, path := range x.new {
-		errs = append(errs, os.Rename(filepath.Join(x.dir, filepath.FromSlash(path)), filepath.Join(x.made, filepath.FromSlash(path))))
-	}
-	for _, path := range x.aside {
-		errs = append(errs, os.Rename(filepath.Join(x.old, filepath.FromSlash(path)), filepath.Join(x.dir, filepath.FromSlash(path))))
-	}
-	return errors.Join(errs...)
 }
 
 // danglingAt refuses a path that cannot be made, as it leads through a link to nowhere.
