@@ -66,9 +66,6 @@ type Restored struct {
 	empty bool // it was listed, and nobody read it
 }
 
-// paramsFile holds the params that the run was given.
-const paramsFile = "restored.params.json"
-
 // Restore restores a run.
 func (e *Engine) Restore(ctx context.Context, req RestoreRequest, emit func(event.Event)) (*RestoreDoc, error) {
 	r := &restoring{e: e, ctx: ctx, req: req, tell: throttled(emit)}
@@ -121,7 +118,8 @@ type restoring struct {
 	tell func(event.Event)
 	run  *store.Run
 	doc  *RestoreDoc
-	args []byte // content of the file of params, nil for none
+	args []byte // content of the file of params, nil for none that is not the run's
+	at   string // its path
 	done int64  // bytes written
 
 	there bool // an empty directory to restore into
@@ -369,7 +367,7 @@ func (r *restoring) write(top string) error {
 	if r.args == nil {
 		return nil
 	}
-	return os.WriteFile(filepath.Join(top, paramsFile), r.args, 0o666)
+	return os.WriteFile(filepath.Join(top, r.at), r.args, 0o666)
 }
 
 // touch makes an empty file where there is nothing.

@@ -1,9 +1,7 @@
 package engine
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -131,8 +129,8 @@ func (r *restoring) command() error {
 	if err != nil {
 		return err
 	}
-	if r.args = given; given != nil {
-		c = append(c, "--params", paramsFile)
+	if given != nil {
+		c = append(c, "--params", r.giveParams(given))
 	}
 	for _, name := range secret {
 		c = append(c, "--param", name+"=…")
@@ -150,32 +148,6 @@ func (r *restoring) command() error {
 	}
 	r.doc.Command = append(c, r.run.Targets...)
 	return nil
-}
-
-// params is the file of what the run was given besides the pipeline, nil for nothing, and
-// the names of what cannot be in it.
-func (r *restoring) params() (file []byte, secret []string, err error) {
-	given := map[string]json.RawMessage{}
-	for _, p := range r.run.Params {
-		switch {
-		case p.Origin == "default" || strings.HasPrefix(p.Origin, "profile "):
-		case p.Value == "":
-			secret = append(secret, p.Name)
-		default:
-			given[p.Name] = json.RawMessage(p.Value)
-		}
-	}
-	if len(given) == 0 {
-		return nil, secret, nil
-	}
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	if err := enc.Encode(given); err != nil {
-		return nil, nil, fmt.Errorf("writing the params of run %s: %w", r.run.ID, err)
-	}
-	return b.Bytes(), secret, nil
 }
 
 // platform is the one that stages ran on when it is not the machine's, and no image block

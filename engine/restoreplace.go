@@ -110,7 +110,7 @@ func (r *restoring) tops() []string {
 		}
 	}
 	if r.args != nil {
-		out = append(out, paramsFile)
+		out = append(out, r.at)
 	}
 	return out
 }
