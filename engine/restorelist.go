@@ -3,7 +3,7 @@ package engine
 import (
 	"cmp"
 	"fmt"
-	"path/filepath"
+	"path"
 	"slices"
 	"strings"
 
@@ -31,8 +31,21 @@ func (r *restoring) list() error {
 	if err := r.listFiles(); err != nil {
 		return err
 	}
+	if err := r.inside(); err != nil {
+		return err
+	}
 	r.doc.Files = ordered(r.doc.Files)
 	return r.command()
+}
+
+// inside refuses a record that names what is not in the project: no run writes one.
+func (r *restoring) inside() error {
+	for _, f := range slices.Concat(r.doc.Files, r.doc.Lacking) {
+		if !store.InProject(f.Path, f.Kind) {
+			return &Error{Kind: Machine, Message: fmt.Sprintf("run %s is damaged, and nothing was written: %s %q is no path of a project", r.run.ID, f.Role, f.Path), Hint: "plumb fsck tells more"}
+		}
+	}
+	return nil
 }
 
 func (r *restoring) note(format string, args ...any) {
@@ -56,19 +69,22 @@ func (r *restoring) listFiles() error {
 	names := 0
 	for i := range r.run.Files {
 		f := &r.run.Files[i]
-		local := filepath.IsLocal(filepath.FromSlash(f.Path))
+		at := f.Path
+		if f.Role == store.RoleParams {
+			at = path.Clean(at) // the user wrote it
+		}
 		switch {
 		case f.Role == store.RoleListed:
-			if local && !r.covered(f.Path) {
+			if !r.covered(f.Path) {
 				names++
 				r.doc.Files = append(r.doc.Files, Restored{Path: f.Path, Role: string(f.Role), Artifact: store.Artifact{Kind: store.KindFile}, empty: true})
 			}
-		case f.Role == store.RoleParams && (!local || !f.Kept()):
+		case f.Role == store.RoleParams && (!store.InProject(at, store.KindFile) || !f.Kept()):
 			// What it gave is among the params.
-		case !local || !f.Kept():
+		case !f.Kept():
 			return &Error{Kind: Machine, Message: fmt.Sprintf("run %s cannot be restored, and nothing was written: %q of its pipeline was not kept", r.run.ID, f.Path)}
 		default:
-			r.doc.Files = append(r.doc.Files, Restored{Path: f.Path, Role: string(f.Role), Artifact: f.Artifact()})
+			r.doc.Files = append(r.doc.Files, Restored{Path: at, Role: string(f.Role), Artifact: f.Artifact()})
 		}
 	}
 	if names > 0 {
