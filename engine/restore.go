@@ -299,20 +299,25 @@ func beginRestore(parent string) (tmp string, done func() error, err error) {
 		return "", nil, err
 	}
 	for _, old := range left {
-		if lock, err := lockDir(old); err == nil {
+		if lock, err := lockDir(old, unix.LOCK_NB); err == nil {
 			if err := errors.Join(os.RemoveAll(old), lock.Close()); err != nil {
 				return "", nil, err
 			}
 		}
 	}
-	if tmp, err = os.MkdirTemp(parent, restoreTemp+"*"); err != nil {
-		return "", nil, err
+	for {
+		if tmp, err = os.MkdirTemp(parent, restoreTemp+"*"); err != nil {
+			return "", nil, err
+		}
+		lock, err := lockDir(tmp, 0)
+		if errors.Is(err, fs.ErrNotExist) { // another restore came before the lock, and took it for left
+			continue
+		}
+		if err != nil {
+			return "", nil, errors.Join(err, os.RemoveAll(tmp))
+		}
+		return tmp, func() error { return errors.Join(os.RemoveAll(tmp), lock.Close()) }, nil
 	}
-	lock, err := lockDir(tmp)
-	if err != nil {
-		return "", nil, errors.Join(err, os.RemoveAll(tmp))
-	}
-	return tmp, func() error { return errors.Join(os.RemoveAll(tmp), lock.Close()) }, nil
 }
 
 // abandoned reports whether a path is what a killed restore left.
@@ -320,18 +325,38 @@ func abandoned(path string) bool {
 	if !strings.HasPrefix(filepath.Base(path), restoreTemp) {
 		return false
 	}
-	lock, err := lockDir(path)
+	lock, err := lockDir(path, unix.LOCK_NB)
 	return err == nil && lock.Close() == nil
 }
 
-// lockDir locks a directory, without waiting.
-func lockDir(dir string) (*os.File, error) {
+// lockDir locks a directory, which is at its path still when that is done: else somebody
+// who had the lock removed it, and it is not there. With LOCK_NB nobody is waited for.
+func lockDir(dir string, how int) (_ *os.File, err error) {
 	f, err := os.Open(dir)
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, errors.Join(err, f.Close())
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, f.Close())
+		}
+	}()
+	for err = unix.EINTR; errors.Is(err, unix.EINTR); {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|how)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("locking %q: %w", dir, err)
+	}
+	locked, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	now, err := os.Lstat(dir)
+	if err != nil {
+		return nil, err
+	}
+	if !os.SameFile(locked, now) {
+		return nil, fmt.Errorf("locking %q: %w", dir, fs.ErrNotExist)
 	}
 	return f, nil
 }
