@@ -270,13 +270,15 @@ func (r *restoring) complete() error {
 	}
 }
 
-// beside makes the project in a directory beside the one asked for.
+// beside makes the project in a directory beside the one asked for. The directories that
+// this one lies in are made, too, and go again when it does not come to be.
 func (r *restoring) beside() (err error) {
-	parent := filepath.Dir(r.req.To)
-	if err := os.MkdirAll(parent, 0o777); err != nil {
-		return err
-	}
-	tmp, done, err := beginRestore(parent)
+	parents, tmp, done, err := beginIn(filepath.Dir(r.req.To))
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, unmake(parents))
+		}
+	}()
 	if err != nil {
 		return err
 	}
@@ -286,6 +288,60 @@ func (r *restoring) beside() (err error) {
 		return err
 	}
 	return os.Rename(made, r.req.To)
+}
+
+// beginIn begins a restore in a directory that may have to be made, and says what was.
+// Another restore that fails may remove it again before there is anything in it.
+func beginIn(dir string) (parents []string, tmp string, done func() error, err error) {
+	const often = 20
+	for range often {
+		var made []string
+		made, err = makeDirs(dir)
+		parents = append(parents, made...)
+		if err == nil {
+			tmp, done, err = beginRestore(dir)
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	return parents, tmp, done, err
+}
+
+// makeDirs makes a directory and those that it lies in, and lists what was not there, the
+// outermost first; also of what it could not make as a whole.
+func makeDirs(dir string) (made []string, err error) {
+	if above := filepath.Dir(dir); above != dir {
+		if _, err := os.Stat(dir); err == nil {
+			return nil, nil
+		}
+		if made, err = makeDirs(above); err != nil {
+			return made, err
+		}
+	}
+	err = os.Mkdir(dir, 0o777)
+	if err == nil {
+		return append(made, dir), nil
+	}
+	info, serr := os.Stat(dir)
+	switch {
+	case serr == nil && info.IsDir():
+		return made, nil // somebody else was quicker
+	case errors.Is(serr, fs.ErrNotExist) && errors.Is(err, fs.ErrExist):
+		return made, serr // and removed it again
+	}
+	return made, err
+}
+
+// unmake removes directories that were made, unless there is something in them by now.
+func unmake(dirs []string) error {
+	var errs []error
+	for i := len(dirs) - 1; i >= 0; i-- {
+		if err := os.Remove(dirs[i]); !errors.Is(err, fs.ErrExist) && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 const restoreTemp = ".plumb-restore-"

@@ -1,13 +1,17 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"plumb/engine/event"
 )
@@ -76,4 +80,77 @@ func TestRestoresOfOneRunBesideEachOther(t *testing.T) {
 			t.Errorf("%q is left", e.Name())
 		}
 	}
+}
+
+// The directories that a restore made above its own go with it when it fails, and no
+// other does.
+func TestRestoreThatFailsLeavesNoParents(t *testing.T) {
+	r := newMonth(t)
+	if _, _, err := r.ran(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		also string // comes to be while it is under way
+		want []string
+	}{
+		{"alone", "", []string{"old"}},
+		{"with something of somebody else", "old/x/mine", []string{"old", "old/x", "old/x/mine"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			top := t.TempDir()
+			if err := os.Mkdir(filepath.Join(top, "old"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			_, err := r.Restore(ctx, RestoreRequest{Dir: r.dir, To: filepath.Join(top, "old/x/y/z")}, func(e event.Event) {
+				if e.Type != event.Progress {
+					return
+				}
+				cancel()
+				if c.also != "" {
+					if err := os.WriteFile(filepath.Join(top, c.also), nil, 0o600); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("the error is %v", err)
+			}
+			var got []string
+			if err := filepath.WalkDir(top, func(p string, _ fs.DirEntry, err error) error {
+				if rel, _ := filepath.Rel(top, p); rel != "." {
+					got = append(got, rel)
+				}
+				return err
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("there is (-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
+// Restores that remove the parents that they made take none from each other.
+func TestRestoresBesideEachOtherMakeParents(t *testing.T) {
+	top := t.TempDir()
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 50 {
+				parents, tmp, done, err := beginIn(filepath.Join(top, "a/b"))
+				if err != nil {
+					t.Error(err)
+					continue
+				}
+				err = os.Mkdir(filepath.Join(tmp, "new"), 0o700)
+				if err := errors.Join(err, done(), unmake(parents)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
 }
