@@ -2,6 +2,7 @@ package engine
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,8 +16,8 @@ import (
 )
 
 // Restoring in place is for a work tree in which everything is committed: then git has
-// what is replaced. What git ignores it has not; that is replaced only when the store has
-// it. Everything is made beside, in the project, and then changes places path by path;
+// what is replaced. What git ignores it has not, and what it is told not to look at it may
+// not have as it is; that is replaced only when the store has it. Everything is made beside, in the project, and then changes places path by path;
 // when one cannot, those that did change back.
 
 // cleanTree refuses a project in which something would be lost.
@@ -42,7 +43,7 @@ func (r *restoring) inPlace() (err error) {
 	if err := r.obstructed(); err != nil {
 		return err
 	}
-	if err := r.ignored(); err != nil {
+	if err := r.unseen(); err != nil {
 		return err
 	}
 	tmp, done, err := beginRestore(dir)
@@ -120,32 +121,52 @@ func there(path string) bool {
 	return err == nil
 }
 
-// ignored refuses to replace what neither git nor the store has.
-func (r *restoring) ignored() error {
+// unseen refuses to replace what git status says nothing of and the store does not have.
+func (r *restoring) unseen() error {
 	paths := append(r.tops(), r.doc.Removed...)
-	files, err := origin.Ignored(r.ctx, r.req.Dir, paths)
-	if err != nil {
-		return err
+	for _, kind := range []struct {
+		list func(context.Context, string, []string) ([]string, error)
+		are  string
+	}{
+		{origin.Ignored, "git ignores"},
+		{origin.Hidden, "git is told not to look at (skip-worktree, assume-unchanged)"},
+	} {
+		files, err := kind.list(r.ctx, r.req.Dir, paths)
+		if err != nil {
+			return err
+		}
+		only, err := r.notKept(files)
+		if err != nil {
+			return err
+		}
+		if len(only) > 0 {
+			return invalid("move them away, or restore into a new directory", "--in-place would replace files that %s and the store does not have:\n  %s", kind.are, strings.Join(only, "\n  "))
+		}
 	}
+	return nil
+}
+
+// notKept lists those of files of the project that the store does not have, or some.
+func (r *restoring) notKept(files []string) ([]string, error) {
 	sc, err := r.e.scanners.of(r.e.store, r.req.Dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var only []string
 	for _, f := range files {
+		if !there(filepath.Join(r.req.Dir, filepath.FromSlash(f))) {
+			continue
+		}
 		a, err := sc.Scan(r.ctx, f)
 		if err != nil || r.e.store.Check(a) != nil {
 			only = append(only, f)
 		}
 	}
-	if len(only) == 0 {
-		return nil
-	}
 	const most = 20
 	if n := len(only); n > most {
 		only = append(only[:most:most], fmt.Sprintf("and %d more", n-most))
 	}
-	return invalid("move them away, or restore into a new directory", "--in-place would replace files that git ignores and the store does not have:\n  %s", strings.Join(only, "\n  "))
+	return only, nil
 }
 
 // danglingAt refuses a path that cannot be made, as it leads through a link to nowhere.

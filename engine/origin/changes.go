@@ -53,6 +53,27 @@ func Ignored(ctx context.Context, dir string, paths []string) ([]string, error) 
 	return files, nil
 }
 
+// Hidden lists the files at and below paths of dir that git tracks and was told not to look
+// at, so that it does not say whether they differ: they are marked skip-worktree or
+// assume-unchanged. Some may not be there.
+func Hidden(ctx context.Context, dir string, paths []string) ([]string, error) {
+	if len(paths) == 0 {
+		return nil, nil
+	}
+	out, err := git(ctx, dir, append([]string{"--literal-pathspecs", "ls-files", "-v", "-z", "--"}, paths...)...)
+	if err != nil {
+		return nil, saidBy(err)
+	}
+	var files []string
+	for _, line := range strings.Split(out, "\x00") {
+		mark, name, ok := strings.Cut(line, " ")
+		if ok && (mark == "S" || mark != strings.ToUpper(mark)) { // small ones are assumed to be unchanged
+			files = append(files, name)
+		}
+	}
+	return files, nil
+}
+
 // saidBy puts what git said into an error.
 func saidBy(err error) error {
 	var exit *exec.ExitError
