@@ -427,9 +427,13 @@ func (r *restoring) write(top string) error {
 	if err := os.Mkdir(top, 0o777); err != nil {
 		return err
 	}
+	known := map[string]bool{}
 	for i := range r.doc.Files {
 		f := &r.doc.Files[i]
 		at := filepath.Join(top, filepath.FromSlash(f.Path))
+		if err := plain(top, f.Path, known); err != nil {
+			return err
+		}
 		if f.empty {
 			if err := touch(at); err != nil {
 				return err

@@ -35,6 +35,9 @@ func (r *restoring) list() error {
 		return err
 	}
 	r.doc.Files = ordered(r.doc.Files)
+	if err := r.throughLinks(); err != nil {
+		return err
+	}
 	return r.command()
 }
 
