@@ -126,3 +126,27 @@ func TestRestoreNamesTheFileOfParams(t *testing.T) {
 		})
 	}
 }
+
+// Where each name is found by a pattern, the file of params is not taken for what the run
+// did not have.
+func TestRestoreInPlaceOfParamsThatAPatternFinds(t *testing.T) {
+	r := newRig(t, strings.Replace(given, "INPUTS", `"*.json", ".*.json"`, 1))
+	r.write("in.json", "1")
+	r.write(".in.json", "1")
+	commit := r.committed()
+	if _, _, err := r.ran(t.Context(), func(q *RunRequest) { q.Project.Params = map[string]string{"lr": "2"} }); err != nil {
+		t.Fatal(err)
+	}
+	r.write(paramsFile, "of somebody else, and committed")
+	commit()
+	doc, _, err := r.restore(func(q *RestoreRequest) { q.InPlace, q.To = true, "" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(doc.Removed) > 0 || !slices.Contains(doc.Command, paramsFile) {
+		t.Errorf("removed %q, command %q", doc.Removed, doc.Command)
+	}
+	if b, err := os.ReadFile(filepath.Join(r.dir, paramsFile)); err != nil || !strings.Contains(string(b), `"lr": "2"`) {
+		t.Errorf("the params are %q, %v", b, err)
+	}
+}
