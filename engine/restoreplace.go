@@ -128,8 +128,9 @@ func (r *restoring) unseen() error {
 		list func(context.Context, string, []string) ([]string, error)
 		are  string
 	}{
-		{origin.Ignored, "git ignores"},
-		{origin.Hidden, "git is told not to look at (skip-worktree, assume-unchanged)"},
+		{origin.Ignored, "files that git ignores"},
+		{origin.Hidden, "files that git is told not to look at (skip-worktree, assume-unchanged)"},
+		{origin.Repositories, "repositories that git knows one commit of"},
 	} {
 		files, err := kind.list(r.ctx, r.req.Dir, paths)
 		if err != nil {
@@ -140,7 +141,7 @@ func (r *restoring) unseen() error {
 			return err
 		}
 		if len(only) > 0 {
-			return invalid("move them away, or restore into a new directory", "--in-place would replace files that %s and the store does not have:\n  %s", kind.are, strings.Join(only, "\n  "))
+			return invalid("move them away, or restore into a new directory", "--in-place would replace %s and the store does not have:\n  %s", kind.are, strings.Join(only, "\n  "))
 		}
 	}
 	return nil

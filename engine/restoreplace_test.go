@@ -152,6 +152,38 @@ func TestRestoreInPlaceOfWhatGitDoesNotLookAt(t *testing.T) {
 	}
 }
 
+// A repository in the project, of which git knows the commit that is checked out, may have
+// more than that.
+func TestRestoreInPlaceOfARepository(t *testing.T) {
+	r := newRig(t, "stage \"a\" {\n inputs = [\"vendor/lib\"]\n command = [\"print\", \"x\"]\n}\n")
+	r.write("vendor/lib/x", "of the run")
+	lib := filepath.Join(r.dir, "vendor/lib")
+	gitIn(t, lib, "init", "-q")
+	gitIn(t, lib, "add", "-A")
+	gitIn(t, lib, "commit", "-q", "-m", "x")
+	commit := r.committed()
+	if _, _, err := r.ran(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	commit()
+	place := func(q *RestoreRequest) { q.InPlace, q.To = true, "" }
+	if _, _, err := r.restore(place); err != nil {
+		t.Errorf("as it was: %v", err)
+	}
+	gitIn(t, lib, "checkout", "-q", "-b", "other")
+	gitIn(t, lib, "commit", "-q", "--allow-empty", "-m", "of no run")
+	gitIn(t, lib, "checkout", "-q", "main")
+	before := contents(t, r.dir)
+	_, _, err := r.restore(place)
+	var e *Error
+	if !errors.As(err, &e) || e.Kind != Invalid || !strings.Contains(e.Message, "and the store does not have:\n  vendor/lib") {
+		t.Errorf("the error is %v", err)
+	}
+	if diff := cmp.Diff(before, contents(t, r.dir)); diff != "" {
+		t.Errorf("something changed\n%s", diff)
+	}
+}
+
 // Where a pattern cannot be known again, that files may be left is said.
 func TestRestoreInPlaceSaysThatPatternsAreNotKnown(t *testing.T) {
 	if _, err := exec.LookPath("git"); err != nil {
