@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"plumb/engine/event"
 	"plumb/engine/plan"
 	"plumb/store"
@@ -66,9 +64,6 @@ type Restored struct {
 	empty bool // it was listed, and nobody read it
 }
 
-// paramsFile holds the params that the run was given.
-const paramsFile = "restored.params.json"
-
 // Restore restores a run.
 func (e *Engine) Restore(ctx context.Context, req RestoreRequest, emit func(event.Event)) (*RestoreDoc, error) {
 	r := &restoring{e: e, ctx: ctx, req: req, tell: throttled(emit)}
@@ -121,7 +116,8 @@ type restoring struct {
 	tell func(event.Event)
 	run  *store.Run
 	doc  *RestoreDoc
-	args []byte // content of the file of params, nil for none
+	args []byte // content of the file of params, nil for none that is not the run's
+	at   string // its path
 	done int64  // bytes written
 
 	there bool // an empty directory to restore into
@@ -294,85 +290,18 @@ func others(have int, run store.RunID) string {
 	return fmt.Sprintf("the other %d are there: plumb show --json %s has their digests, and plumb get DIGEST -o PATH brings one back", have, run)
 }
 
-// beside makes the project in a directory beside the one asked for.
-func (r *restoring) beside() (err error) {
-	parent := filepath.Dir(r.req.To)
-	if err := os.MkdirAll(parent, 0o777); err != nil {
-		return err
-	}
-	tmp, done, err := beginRestore(parent)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, done()) }()
-	made := filepath.Join(tmp, "new")
-	if err := r.write(made); err != nil {
-		return err
-	}
-	return os.Rename(made, r.req.To)
-}
-
-const restoreTemp = ".plumb-restore-"
-
-// beginRestore makes the directory in which a restore comes to be. It is locked for as
-// long as it is in use, so that the next restore beside it can tell and remove those that
-// a killed plumb left.
-func beginRestore(parent string) (tmp string, done func() error, err error) {
-	left, err := filepath.Glob(filepath.Join(globQuoted(parent), restoreTemp+"*"))
-	if err != nil {
-		return "", nil, err
-	}
-	for _, old := range left {
-		if lock, err := lockDir(old); err == nil {
-			if err := errors.Join(os.RemoveAll(old), lock.Close()); err != nil {
-				return "", nil, err
-			}
-		}
-	}
-	if tmp, err = os.MkdirTemp(parent, restoreTemp+"*"); err != nil {
-		return "", nil, err
-	}
-	lock, err := lockDir(tmp)
-	if err != nil {
-		return "", nil, errors.Join(err, os.RemoveAll(tmp))
-	}
-	return tmp, func() error { return errors.Join(os.RemoveAll(tmp), lock.Close()) }, nil
-}
-
-// abandoned reports whether a path is what a killed restore left.
-func abandoned(path string) bool {
-	if !strings.HasPrefix(filepath.Base(path), restoreTemp) {
-		return false
-	}
-	lock, err := lockDir(path)
-	return err == nil && lock.Close() == nil
-}
-
-// lockDir locks a directory, without waiting.
-func lockDir(dir string) (*os.File, error) {
-	f, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
-}
-
-// globQuoted makes a path match itself alone.
-func globQuoted(path string) string {
-	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(path)
-}
-
 // write makes all files below top. Directories come before what lies in them.
 func (r *restoring) write(top string) error {
 	if err := os.Mkdir(top, 0o777); err != nil {
 		return err
 	}
+	known := map[string]bool{}
 	for i := range r.doc.Files {
 		f := &r.doc.Files[i]
 		at := filepath.Join(top, filepath.FromSlash(f.Path))
+		if err := plain(top, f.Path, known); err != nil {
+			return err
+		}
 		if f.empty {
 			if err := touch(at); err != nil {
 				return err
@@ -391,7 +320,7 @@ func (r *restoring) write(top string) error {
 	if r.args == nil {
 		return nil
 	}
-	return os.WriteFile(filepath.Join(top, paramsFile), r.args, 0o666)
+	return os.WriteFile(filepath.Join(top, r.at), r.args, 0o666)
 }
 
 // touch makes an empty file where there is nothing.

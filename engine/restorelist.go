@@ -1,11 +1,9 @@
 package engine
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/json"
 	"fmt"
-	"path/filepath"
+	"path"
 	"slices"
 	"strings"
 
@@ -33,8 +31,24 @@ func (r *restoring) list() error {
 	if err := r.listFiles(); err != nil {
 		return err
 	}
+	if err := r.inside(); err != nil {
+		return err
+	}
 	r.doc.Files = ordered(r.doc.Files)
+	if err := r.throughLinks(); err != nil {
+		return err
+	}
 	return r.command()
+}
+
+// inside refuses a record that names what is not in the project: no run writes one.
+func (r *restoring) inside() error {
+	for _, f := range slices.Concat(r.doc.Files, r.doc.Lacking) {
+		if !store.InProject(f.Path, f.Kind) {
+			return &Error{Kind: Machine, Message: fmt.Sprintf("run %s is damaged, and nothing was written: %s %q is no path of a project", r.run.ID, f.Role, f.Path), Hint: "plumb fsck tells more"}
+		}
+	}
+	return nil
 }
 
 func (r *restoring) note(format string, args ...any) {
@@ -58,19 +72,22 @@ func (r *restoring) listFiles() error {
 	names := 0
 	for i := range r.run.Files {
 		f := &r.run.Files[i]
-		local := filepath.IsLocal(filepath.FromSlash(f.Path))
+		at := f.Path
+		if f.Role == store.RoleParams {
+			at = path.Clean(at) // the user wrote it
+		}
 		switch {
 		case f.Role == store.RoleListed:
-			if local && !r.covered(f.Path) {
+			if !r.covered(f.Path) {
 				names++
 				r.doc.Files = append(r.doc.Files, Restored{Path: f.Path, Role: string(f.Role), Artifact: store.Artifact{Kind: store.KindFile}, empty: true})
 			}
-		case f.Role == store.RoleParams && (!local || !f.Kept()):
+		case f.Role == store.RoleParams && (!store.InProject(at, store.KindFile) || !f.Kept()):
 			// What it gave is among the params.
-		case !local || !f.Kept():
+		case !f.Kept():
 			return &Error{Kind: Machine, Message: fmt.Sprintf("run %s cannot be restored, and nothing was written: %q of its pipeline was not kept", r.run.ID, f.Path)}
 		default:
-			r.doc.Files = append(r.doc.Files, Restored{Path: f.Path, Role: string(f.Role), Artifact: f.Artifact()})
+			r.doc.Files = append(r.doc.Files, Restored{Path: at, Role: string(f.Role), Artifact: f.Artifact()})
 		}
 	}
 	if names > 0 {
@@ -131,8 +148,8 @@ func (r *restoring) command() error {
 	if err != nil {
 		return err
 	}
-	if r.args = given; given != nil {
-		c = append(c, "--params", paramsFile)
+	if given != nil {
+		c = append(c, "--params", r.giveParams(given))
 	}
 	for _, name := range secret {
 		c = append(c, "--param", name+"=…")
@@ -150,32 +167,6 @@ func (r *restoring) command() error {
 	}
 	r.doc.Command = append(c, r.run.Targets...)
 	return nil
-}
-
-// params is the file of what the run was given besides the pipeline, nil for nothing, and
-// the names of what cannot be in it.
-func (r *restoring) params() (file []byte, secret []string, err error) {
-	given := map[string]json.RawMessage{}
-	for _, p := range r.run.Params {
-		switch {
-		case p.Origin == "default" || strings.HasPrefix(p.Origin, "profile "):
-		case p.Value == "":
-			secret = append(secret, p.Name)
-		default:
-			given[p.Name] = json.RawMessage(p.Value)
-		}
-	}
-	if len(given) == 0 {
-		return nil, secret, nil
-	}
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	if err := enc.Encode(given); err != nil {
-		return nil, nil, fmt.Errorf("writing the params of run %s: %w", r.run.ID, err)
-	}
-	return b.Bytes(), secret, nil
 }
 
 // platform is the one that stages ran on when it is not the machine's, and no image block

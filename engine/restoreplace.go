@@ -2,6 +2,7 @@ package engine
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,8 +16,8 @@ import (
 )
 
 // Restoring in place is for a work tree in which everything is committed: then git has
-// what is replaced. What git ignores it has not; that is replaced only when the store has
-// it. Everything is made beside, in the project, and then changes places path by path;
+// what is replaced. What git ignores it has not, and what it is told not to look at it may
+// not have as it is; that is replaced only when the store has it. Everything is made beside, in the project, and then changes places path by path;
 // when one cannot, those that did change back.
 
 // cleanTree refuses a project in which something would be lost.
@@ -39,7 +40,10 @@ func (r *restoring) cleanTree() error {
 // inPlace replaces what of the project the run knew.
 func (r *restoring) inPlace() (err error) {
 	dir := r.req.Dir
-	if err := r.ignored(); err != nil {
+	if err := r.obstructed(); err != nil {
+		return err
+	}
+	if err := r.unseen(); err != nil {
 		return err
 	}
 	tmp, done, err := beginRestore(dir)
@@ -51,18 +55,19 @@ func (r *restoring) inPlace() (err error) {
 	if err := r.write(made); err != nil {
 		return err
 	}
-	x := &exchange{dir: dir, made: made, old: filepath.Join(tmp, "old")}
-	for _, f := range r.tops() {
-		if err := x.put(f); err != nil {
-			return errors.Join(err, x.undo())
+	return exchanging(dir, tmp, func(x *exchange) error {
+		for _, f := range r.tops() {
+			if err := x.put(f); err != nil {
+				return err
+			}
 		}
-	}
-	for _, name := range r.doc.Removed {
-		if err := x.away(name); err != nil {
-			return errors.Join(err, x.undo())
+		for _, name := range r.doc.Removed {
+			if err := x.away(name); err != nil {
+				return err
+			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // into fills a directory that is there, and empty. It may be where a shell stands, where a
@@ -87,13 +92,14 @@ func (r *restoring) into() (err error) {
 	slices.SortStableFunc(entries, func(a, b fs.DirEntry) int {
 		return cmp.Compare(strings.Count(a.Name(), hcl.MainFile), strings.Count(b.Name(), hcl.MainFile))
 	})
-	x := &exchange{dir: r.req.To, made: made, old: filepath.Join(tmp, "old")}
-	for _, e := range entries {
-		if err := x.add(e.Name()); err != nil {
-			return errors.Join(err, x.undo())
+	return exchanging(r.req.To, tmp, func(x *exchange) error {
+		for _, e := range entries {
+			if err := x.add(e.Name()); err != nil {
+				return err
+			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // tops lists the paths that are not in another one.
@@ -105,7 +111,7 @@ func (r *restoring) tops() []string {
 		}
 	}
 	if r.args != nil {
-		out = append(out, paramsFile)
+		out = append(out, r.at)
 	}
 	return out
 }
@@ -115,91 +121,53 @@ func there(path string) bool {
 	return err == nil
 }
 
-// ignored refuses to replace what neither git nor the store has.
-func (r *restoring) ignored() error {
+// unseen refuses to replace what git status says nothing of and the store does not have.
+func (r *restoring) unseen() error {
 	paths := append(r.tops(), r.doc.Removed...)
-	files, err := origin.Ignored(r.ctx, r.req.Dir, paths)
-	if err != nil {
-		return err
+	for _, kind := range []struct {
+		list func(context.Context, string, []string) ([]string, error)
+		are  string
+	}{
+		{origin.Ignored, "files that git ignores"},
+		{origin.Hidden, "files that git is told not to look at (skip-worktree, assume-unchanged)"},
+		{origin.Repositories, "repositories that git knows one commit of"},
+	} {
+		files, err := kind.list(r.ctx, r.req.Dir, paths)
+		if err != nil {
+			return err
+		}
+		only, err := r.notKept(files)
+		if err != nil {
+			return err
+		}
+		if len(only) > 0 {
+			return invalid("move them away, or restore into a new directory", "--in-place would replace %s and the store does not have:\n  %s", kind.are, strings.Join(only, "\n  "))
+		}
 	}
+	return nil
+}
+
+// notKept lists those of files of the project that the store does not have, or some.
+func (r *restoring) notKept(files []string) ([]string, error) {
 	sc, err := r.e.scanners.of(r.e.store, r.req.Dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var only []string
 	for _, f := range files {
+		if !there(filepath.Join(r.req.Dir, filepath.FromSlash(f))) {
+			continue
+		}
 		a, err := sc.Scan(r.ctx, f)
 		if err != nil || r.e.store.Check(a) != nil {
 			only = append(only, f)
 		}
 	}
-	if len(only) == 0 {
-		return nil
-	}
 	const most = 20
 	if n := len(only); n > most {
 		only = append(only[:most:most], fmt.Sprintf("and %d more", n-most))
 	}
-	return invalid("move them away, or restore into a new directory", "--in-place would replace files that git ignores and the store does not have:\n  %s", strings.Join(only, "\n  "))
-}
-
-// exchange moves paths of a project away and others into their places.
-type exchange struct {
-	dir, made, old string
-	new            []string // paths that are new
-	aside          []string // paths that were set aside
-}
-
-func (x *exchange) put(path string) error {
-	if err := x.away(path); err != nil {
-		return err
-	}
-	return x.add(path)
-}
-
-// add moves a path to where nothing is.
-func (x *exchange) add(path string) error {
-	to := filepath.Join(x.dir, filepath.FromSlash(path))
-	if there(to) {
-		return fmt.Errorf("%q: %w", to, fs.ErrExist)
-	}
-	if err := os.MkdirAll(filepath.Dir(to), 0o777); err != nil {
-		return err
-	}
-	if err := os.Rename(filepath.Join(x.made, filepath.FromSlash(path)), to); err != nil {
-		return err
-	}
-	x.new = append(x.new, path)
-	return nil
-}
-
-// away sets aside what is at a path, if anything is.
-func (x *exchange) away(path string) error {
-	from := filepath.Join(x.dir, filepath.FromSlash(path))
-	if !there(from) {
-		return nil
-	}
-	to := filepath.Join(x.old, filepath.FromSlash(path))
-	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
-		return err
-	}
-	if err := os.Rename(from, to); err != nil {
-		return err
-	}
-	x.aside = append(x.aside, path)
-	return nil
-}
-
-// undo brings everything back that was moved.
-func (x *exchange) undo() error {
-	var errs []error
-	for _, path := range x.new {
-		errs = append(errs, os.Rename(filepath.Join(x.dir, filepath.FromSlash(path)), filepath.Join(x.made, filepath.FromSlash(path))))
-	}
-	for _, path := range x.aside {
-		errs = append(errs, os.Rename(filepath.Join(x.old, filepath.FromSlash(path)), filepath.Join(x.dir, filepath.FromSlash(path))))
-	}
-	return errors.Join(errs...)
+	return only, nil
 }
 
 // danglingAt refuses a path that cannot be made, as it leads through a link to nowhere.

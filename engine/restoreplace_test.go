@@ -102,6 +102,88 @@ stage "b" {
 	wantStatus(t, status, map[string]string{"a": "cached"})
 }
 
+// What git is told not to look at is not there for its status, and is refused by name
+// unless the store has it.
+func TestRestoreInPlaceOfWhatGitDoesNotLookAt(t *testing.T) {
+	for _, mark := range []string{"--skip-worktree", "--assume-unchanged"} {
+		t.Run(mark, func(t *testing.T) {
+			r := newRig(t, "stage \"a\" {\n inputs = [\"in.txt\", \"dir\", \"far.txt\"]\n command = [\"print\", \"x\"]\n}\n")
+			r.write("in.txt", "of the run")
+			r.write("far.txt", "of the run")
+			r.write("dir/x", "of the run")
+			r.write("none.txt", "of no run")
+			commit := r.committed()
+			if _, _, err := r.ran(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			commit()
+			gitIn(t, r.dir, "update-index", mark, "in.txt", "dir/x", "far.txt", "none.txt")
+			r.write("in.txt", "mine")
+			r.write("dir/x", "mine, too")
+			r.write("none.txt", "and this")
+			if err := os.Remove(filepath.Join(r.dir, "far.txt")); err != nil { // as a sparse checkout has it
+				t.Fatal(err)
+			}
+			place := func(q *RestoreRequest) { q.InPlace, q.To = true, "" }
+			before := contents(t, r.dir)
+			_, _, err := r.restore(place)
+			var e *Error
+			if !errors.As(err, &e) || e.Kind != Invalid || !strings.HasSuffix(e.Message, "(skip-worktree, assume-unchanged) and the store does not have:\n  dir/x\n  in.txt") {
+				t.Errorf("the error is %v", err)
+			}
+			if diff := cmp.Diff(before, contents(t, r.dir)); diff != "" {
+				t.Errorf("something changed\n%s", diff)
+			}
+			for _, name := range []string{"in.txt", "dir/x"} {
+				if _, err := r.store.Put(t.Context(), strings.NewReader(strings.TrimPrefix(before[name], "false ")), false); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, _, err := r.restore(place); err != nil {
+				t.Fatal(err)
+			}
+			now := contents(t, r.dir)
+			for name, want := range map[string]string{"in.txt": "of the run", "dir/x": "of the run", "far.txt": "of the run", "none.txt": "and this"} {
+				if now[name] != "false "+want {
+					t.Errorf("%s holds %q", name, now[name])
+				}
+			}
+		})
+	}
+}
+
+// A repository in the project, of which git knows the commit that is checked out, may have
+// more than that.
+func TestRestoreInPlaceOfARepository(t *testing.T) {
+	r := newRig(t, "stage \"a\" {\n inputs = [\"vendor/lib\"]\n command = [\"print\", \"x\"]\n}\n")
+	r.write("vendor/lib/x", "of the run")
+	lib := filepath.Join(r.dir, "vendor/lib")
+	gitIn(t, lib, "init", "-q")
+	gitIn(t, lib, "add", "-A")
+	gitIn(t, lib, "commit", "-q", "-m", "x")
+	commit := r.committed()
+	if _, _, err := r.ran(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	commit()
+	place := func(q *RestoreRequest) { q.InPlace, q.To = true, "" }
+	if _, _, err := r.restore(place); err != nil {
+		t.Errorf("as it was: %v", err)
+	}
+	gitIn(t, lib, "checkout", "-q", "-b", "other")
+	gitIn(t, lib, "commit", "-q", "--allow-empty", "-m", "of no run")
+	gitIn(t, lib, "checkout", "-q", "main")
+	before := contents(t, r.dir)
+	_, _, err := r.restore(place)
+	var e *Error
+	if !errors.As(err, &e) || e.Kind != Invalid || !strings.Contains(e.Message, "and the store does not have:\n  vendor/lib") {
+		t.Errorf("the error is %v", err)
+	}
+	if diff := cmp.Diff(before, contents(t, r.dir)); diff != "" {
+		t.Errorf("something changed\n%s", diff)
+	}
+}
+
 // What a pattern matches is known also where a value is not recorded.
 func TestRestoreInPlaceWithASensitiveParam(t *testing.T) {
 	if _, err := exec.LookPath("git"); err != nil {

@@ -40,6 +40,9 @@ func (r *restoring) superfluous() error {
 	for i := range r.doc.Files {
 		had[r.doc.Files[i].Path] = true
 	}
+	if r.args != nil {
+		had[r.at] = true // it is replaced
+	}
 	found, err := r.found()
 	if err != nil {
 		return err

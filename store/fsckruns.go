@@ -76,6 +76,13 @@ func (f *fsck) runFiles(txn *badger.Txn, run *Run, list Digest) (changed bool, e
 		return true, f.found(x, func() error { return nil })
 	}
 	for i := range run.Files {
+		if file := &run.Files[i]; file.Role != RoleParams && !InProject(file.Path, KindFile) {
+			x.Kind, x.Detail = FoundDamagedRecord, fmt.Sprintf("%s %q is no path of a project", file.Role, file.Path)
+			run.Files = nil
+			return true, f.found(x, func() error { return nil })
+		}
+	}
+	for i := range run.Files {
 		file := &run.Files[i]
 		if !file.Kept() || file.Lost {
 			continue
@@ -97,13 +104,20 @@ func (f *fsck) runFiles(txn *badger.Txn, run *Run, list Digest) (changed bool, e
 // runPlaces reads what a run read and wrote of the project into it, and looks whether
 // that is there.
 func (f *fsck) runPlaces(txn *badger.Txn, run *Run, list Digest) (changed bool, err error) {
-	if run.Places, err = f.s.places(txn, list); err == nil {
-		return false, f.placesOf(txn, run, list)
-	}
-	return true, f.found(Finding{
-		Kind: FoundLostFile, Object: "run " + string(run.ID), Detail: err.Error(),
+	x := Finding{
+		Kind: FoundLostFile, Object: "run " + string(run.ID),
 		Effect: "the run cannot be restored; its results stay", Remedy: "the run is kept without the list of what it read",
-	}, func() error { return nil })
+	}
+	if run.Places, err = f.s.places(txn, list); err != nil {
+		x.Detail = err.Error()
+		return true, f.found(x, func() error { return nil })
+	}
+	if p := outOf(run.Places); p != nil {
+		x.Kind, x.Detail = FoundDamagedRecord, fmt.Sprintf("%s %q is no path of a project", p.Role, p.Path)
+		run.Places = nil
+		return true, f.found(x, func() error { return nil })
+	}
+	return false, f.placesOf(txn, run, list)
 }
 
 // runIndex looks whether a run is found by its project.

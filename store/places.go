@@ -27,6 +27,23 @@ const (
 	PlaceExport  PlaceRole = "export"  // the run wrote it
 )
 
+// InProject reports whether a path is one of what a project holds, as runs record them: it
+// stays in the project, and is written in one way only. The project itself is a tree.
+func InProject(path string, k Kind) bool {
+	return validPath(path) || path == "." && k == KindTree
+}
+
+// outOf gives the first place that no project can have; nil for none. Where data from
+// elsewhere is found is no place of the project.
+func outOf(places []Place) *Place {
+	for i := range places {
+		if p := &places[i]; p.Role != PlaceOutside && !InProject(p.Path, p.Kind) {
+			return p
+		}
+	}
+	return nil
+}
+
 func encodePlaces(places []Place) []byte {
 	w := &writer{b: make([]byte, 0, 96*len(places))}
 	w.uint(uint64(len(places)))

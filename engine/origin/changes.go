@@ -53,6 +53,47 @@ func Ignored(ctx context.Context, dir string, paths []string) ([]string, error) 
 	return files, nil
 }
 
+// Hidden lists the files at and below paths of dir that git tracks and was told not to look
+// at, so that it does not say whether they differ: they are marked skip-worktree or
+// assume-unchanged. Some may not be there.
+func Hidden(ctx context.Context, dir string, paths []string) ([]string, error) {
+	if len(paths) == 0 {
+		return nil, nil
+	}
+	out, err := git(ctx, dir, append([]string{"--literal-pathspecs", "ls-files", "-v", "-z", "--"}, paths...)...)
+	if err != nil {
+		return nil, saidBy(err)
+	}
+	var files []string
+	for _, line := range strings.Split(out, "\x00") {
+		mark, name, ok := strings.Cut(line, " ")
+		if ok && (mark == "S" || mark != strings.ToUpper(mark)) { // small ones are assumed to be unchanged
+			files = append(files, name)
+		}
+	}
+	return files, nil
+}
+
+// Repositories lists the work trees of other repositories at and below paths of dir that
+// git tracks by the commit that is checked out in them. What else they have, other
+// branches for one, it does not look at.
+func Repositories(ctx context.Context, dir string, paths []string) ([]string, error) {
+	if len(paths) == 0 {
+		return nil, nil
+	}
+	out, err := git(ctx, dir, append([]string{"--literal-pathspecs", "ls-files", "--stage", "-z", "--"}, paths...)...)
+	if err != nil {
+		return nil, saidBy(err)
+	}
+	var dirs []string
+	for _, line := range strings.Split(out, "\x00") {
+		if _, name, ok := strings.Cut(line, "\t"); ok && strings.HasPrefix(line, "160000 ") {
+			dirs = append(dirs, name)
+		}
+	}
+	return dirs, nil
+}
+
 // saidBy puts what git said into an error.
 func saidBy(err error) error {
 	var exit *exec.ExitError
