@@ -30,6 +30,7 @@ func align(ctx context.Context, tables [2]prints, o Options) (*alignment, error)
 	al := &alignment{stretch: stretch}
 	p := newPool(o)
 	defer p.close()
+	whole := ctx
 	group, ctx := errgroup.WithContext(ctx)
 	var feeds [2]*feed
 	for i, rows := range tables {
@@ -44,16 +45,17 @@ func align(ctx context.Context, tables [2]prints, o Options) (*alignment, error)
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	return al, al.sort(p)
+	return al, al.sort(whole, p)
 }
 
 // sort tells rows that are only elsewhere from those that are free.
-func (al *alignment) sort(p *pool) error {
+func (al *alignment) sort(ctx context.Context, p *pool) error {
 	al.free = [2]rowset{al.loose[0].clone(), al.loose[1].clone()}
-	return p.pairs(func(rowA, rowB int64) {
-		al.free[0].remove(rowA)
-		al.free[1].remove(rowB)
-		al.moved++
+	return p.pairs(ctx, func(side int, row int64) {
+		al.free[side].remove(row)
+		if side == 0 {
+			al.moved++
+		}
 	})
 }
 

@@ -139,7 +139,7 @@ func alignedPrints(t *testing.T, sides [2][]print, stretch int) *alignment {
 	if err := al.walk(context.Background(), feeds[0], feeds[1], p); err != nil {
 		t.Fatal(err)
 	}
-	if err := al.sort(p); err != nil {
+	if err := al.sort(context.Background(), p); err != nil {
 		t.Fatal(err)
 	}
 	return al
