@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 
 	duckdb "github.com/duckdb/duckdb-go-bindings"
@@ -19,10 +20,11 @@ type parquetSource struct {
 	own   *os.File // the copy of what was in memory
 	path  string
 	names []Column
+	wide  bool // there are too many columns; names has none then
 	forms []func([]byte) (kind, float64)
 }
 
-func openParquet(c *content, o Options) (*parquetSource, error) {
+func openParquet(ctx context.Context, c *content, o Options) (*parquetSource, error) {
 	if err := checkMagic(c); err != nil {
 		return nil, err
 	}
@@ -38,7 +40,7 @@ func openParquet(c *content, o Options) (*parquetSource, error) {
 	// A path of this kind has no characters that would be a pattern, and stays the same
 	// file whatever happens to the name.
 	s.path = fmt.Sprintf("/proc/self/fd/%d", file.Fd())
-	if err := s.readColumns(); err != nil {
+	if err := s.readColumns(ctx); err != nil {
 		s.close()
 		return nil, err
 	}
@@ -80,13 +82,12 @@ func spilled(c *content, dir string) (*os.File, error) {
 	return f, nil
 }
 
-func (s *parquetSource) readColumns() error {
+func (s *parquetSource) readColumns(ctx context.Context) error {
 	d, err := openDuck(s.path, s.o)
 	if err != nil {
 		return err
 	}
 	defer d.close()
-	ctx := context.Background()
 	q, err := d.start(ctx, "SELECT column_name, column_type FROM (DESCRIBE FROM read_parquet("+quoted(s.path)+"))")
 	if err != nil {
 		return s.explain(ctx, err)
@@ -100,6 +101,10 @@ func (s *parquetSource) readColumns() error {
 			return s.explain(ctx, err)
 		}
 		if !ok {
+			return nil
+		}
+		if len(s.names) == maxColumns {
+			s.wide, s.names = true, []Column{}
 			return nil
 		}
 		declared := string(q.text(1))
@@ -142,6 +147,23 @@ func (s *parquetSource) explain(ctx context.Context, err error) error {
 func (s *parquetSource) columns() []Column  { return s.names }
 func (s *parquetSource) splitter() splitter { return &parquetReader{s: s} }
 
+func (s *parquetSource) rowCount(ctx context.Context) (int64, error) {
+	d, err := openDuck(s.path, s.o)
+	if err != nil {
+		return 0, err
+	}
+	defer d.close()
+	q, err := d.start(ctx, "SELECT CAST(count(*) AS VARCHAR) FROM read_parquet("+quoted(s.path)+")")
+	if err != nil {
+		return 0, s.explain(ctx, err)
+	}
+	defer q.close()
+	if _, err := q.next(); err != nil {
+		return 0, s.explain(ctx, err)
+	}
+	return strconv.ParseInt(string(q.text(0)), 10, 64)
+}
+
 func (s *parquetSource) describe(*Size) {}
 
 func (s *parquetSource) classify(column int, cell []byte) (kind, float64) {
@@ -159,6 +181,9 @@ const columnMemory = 128 << 10
 
 // rows always begins at the first one: its reader's mark is nowhere else.
 func (s *parquetSource) rows(ctx context.Context, _ mark) (rowReader, error) {
+	if s.wide {
+		return nil, &wideError{name: s.c.name, columns: maxColumns, more: true}
+	}
 	// DuckDB takes some 2,000 rows at a time, which of many columns is much.
 	o := s.o
 	o.Memory = max(o.Memory, int64(len(s.names))*2*columnMemory)
