@@ -59,9 +59,12 @@ type comparison struct {
 // its reason: how large the tables are, and their columns if they are known.
 func (c *comparison) without(ctx context.Context, reason error) error {
 	var wide *wideError
+	var memory *memoryError
 	switch {
-	case errors.As(reason, &wide):
-		c.schema, reason = nil, wide
+	case errors.As(reason, &wide), errors.As(reason, &memory):
+		if c.schema, reason = nil, wide; wide == nil { // then it is Parquet, whose columns are known
+			c.schema, c.al, reason = match(c.t[0].columns(), c.t[1].columns()), &alignment{}, memory
+		}
 		ctx, cancel := context.WithTimeout(ctx, c.o.Time)
 		defer cancel()
 		err := both(ctx, func(ctx context.Context, i int) (err error) {

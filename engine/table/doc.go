@@ -34,7 +34,8 @@
 //
 // Memory and time are bounded whatever the tables hold. More than maxColumns columns are
 // not compared, and a comparison that takes longer than Options.Time ends: Diff.Note says
-// so, and the sizes are told. A row of a text file has up to 16 MiB.
+// so, and the sizes are told; so does it where DuckDB would need more memory than it may
+// take. A row of a text file has up to 16 MiB.
 //
 // # Forms
 //

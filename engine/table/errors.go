@@ -53,3 +53,10 @@ type timeError struct{ limit time.Duration }
 func (e *timeError) Error() string {
 	return fmt.Sprintf("not done within %v", e.limit)
 }
+
+// memoryError says that DuckDB would need more memory than it may take.
+type memoryError struct{ name, message string }
+
+func (e *memoryError) Error() string {
+	return fmt.Sprintf("some rows of %q need too much memory: %s", e.name, e.message)
+}

@@ -65,6 +65,52 @@ func TestTooManyColumns(t *testing.T) {
 	}
 }
 
+// TestLongValuesInParquet compares values of which DuckDB must not have a row's copy each:
+// what differs is told, and what looks like a long value's short form is not one.
+func TestLongValuesInParquet(t *testing.T) {
+	dir := t.TempDir()
+	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
+	long := "repeat('x', 1000000) || CASE WHEN i = 77 THEN '%s' ELSE '' END"
+	cases := []struct{ name, a, b, want string }{
+		{"texts", fmt.Sprintf("SELECT i, "+long+" AS v FROM range(300) r(i)", "one"), fmt.Sprintf("SELECT i, "+long+" AS v FROM range(300) r(i)", "two"),
+			"rows +0 -0 ~1 moved 0\nrow 78/78 77: v: " + strings.Repeat("x", 200) + "… (1000003 bytes, SHA-256 "},
+		{"bytes", fmt.Sprintf("SELECT i, CAST("+long+" AS BLOB) AS v FROM range(300) r(i)", "one"), fmt.Sprintf("SELECT i, CAST("+long+" AS BLOB) AS v FROM range(300) r(i)", "two"),
+			"rows +0 -0 ~1 moved 0\nrow 78/78 77: v: … (1000003 bytes, SHA-256 "},
+		{"a text that looks like the form", "SELECT i, repeat('x', 1000000) AS v FROM range(20) r(i)",
+			"SELECT i, CASE WHEN i = 3 THEN repeat('x', 200) || '… (1000000 bytes, SHA-256 ' || sha256(repeat('x', 1000000)) || ')' ELSE repeat('x', 1000000) END AS v FROM range(20) r(i)",
+			"rows +0 -0 ~1 moved 0\nrow 4/4 3: v: " + strings.Repeat("x", 200) + "… (1000000 bytes, SHA-256 "},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			writeParquet(t, a, c.a)
+			writeParquet(t, b, c.b)
+			d, err := Compare(context.Background(), File{Name: "a.parquet", Path: a}, File{Name: "b.parquet", Path: b}, Options{Temp: dir})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := brief(d); !strings.HasPrefix(got, c.want) || d.Note != "" {
+				t.Errorf("%q: %q, want %q", d.Note, got, c.want)
+			}
+		})
+	}
+}
+
+// TestParquetThatNeedsTooMuchMemory holds lists in few bytes that are long as texts.
+func TestParquetThatNeedsTooMuchMemory(t *testing.T) {
+	dir := t.TempDir()
+	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
+	for i, path := range []string{a, b} {
+		writeParquet(t, path, fmt.Sprintf("SELECT i, v FROM range(%d) r(i), (SELECT list(7) AS v FROM range(100000))", 1000+i))
+	}
+	d, err := Compare(context.Background(), File{Name: "a.parquet", Path: a}, File{Name: "b.parquet", Path: b}, Options{Temp: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(d.Note, `.parquet" need too much memory: `) || d.A.Rows != 1000 || d.B.Rows != 1001 || d.Columns.Common != 2 || len(d.Columns.Retyped)+len(d.Shifts) > 0 {
+		t.Errorf("%+v", d)
+	}
+}
+
 // TestColumnsOfOneName holds that telling very many columns apart takes no time.
 func TestColumnsOfOneName(t *testing.T) {
 	seen, start := names{}, time.Now()

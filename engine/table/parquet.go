@@ -22,6 +22,7 @@ type parquetSource struct {
 	names []Column
 	wide  bool // there are too many columns; names has none then
 	forms []func([]byte) (kind, float64)
+	long  []string // of each column the length of its values, as SQL, "" where they are short
 }
 
 func openParquet(ctx context.Context, c *content, o Options) (*parquetSource, error) {
@@ -110,6 +111,7 @@ func (s *parquetSource) readColumns(ctx context.Context) error {
 		declared := string(q.text(1))
 		s.names = append(s.names, Column{Name: seen.unique(printable(q.text(0))), Type: strings.ToLower(declared)})
 		s.forms = append(s.forms, classifier(declared))
+		s.long = append(s.long, lengthOf(declared))
 	}
 }
 
@@ -139,7 +141,7 @@ func (s *parquetSource) explain(ctx context.Context, err error) error {
 		return err
 	}
 	if e.kind == duckdb.ErrorTypeOutOfMemory || strings.HasPrefix(e.message, "Out of Memory") {
-		return fmt.Errorf("read table %q: %w", s.c.name, err)
+		return &memoryError{s.c.name, e.Error()}
 	}
 	return s.c.wrong(0, "%s", strings.ReplaceAll(e.Error(), s.path, s.c.name))
 }
@@ -176,6 +178,52 @@ func (s *parquetSource) close() {
 	}
 }
 
+// lengthOf measures the values of a declared type that can be long each.
+func lengthOf(declared string) string {
+	switch declared {
+	case "VARCHAR", "JSON":
+		return "strlen"
+	case "BLOB":
+		return "octet_length"
+	}
+	return ""
+}
+
+// selection reads all columns as texts. DuckDB has some 2,000 rows in memory at a time,
+// each with its own copy of a value that the file may have but once, and counts none of
+// that to its limit. So values that would take too much of Options.Memory are read as
+// their beginning (none of bytes) and digest, which tell whether they are equal and are more than what
+// is shown of them. Texts that look like these are read so too, to be none.
+func (s *parquetSource) selection() string {
+	const vector, most, least = 2048, 64 << 10, 1 << 10
+	n := 0
+	for _, length := range s.long {
+		if length != "" {
+			n++
+		}
+	}
+	limit := max(least, min(most, s.o.Memory/8/vector/int64(max(1, n))))
+	var sql strings.Builder
+	for i, length := range s.long {
+		if i > 0 {
+			sql.WriteString(", ")
+		}
+		c := fmt.Sprintf("#%d", i+1)
+		if length == "" {
+			fmt.Fprintf(&sql, "CAST(%s AS VARCHAR)", c)
+			continue
+		}
+		isLong, begin := fmt.Sprintf("%s(%s) > %d", length, c, limit), "''"
+		if length == "strlen" { // c[:200] would copy all of c first
+			begin = "left(" + c + ", 200)"
+			isLong += fmt.Sprintf(" OR strlen(%s) BETWEEN 80 AND %d AND contains(%s, ' bytes, SHA-256 ')", c, least, c)
+		}
+		fmt.Fprintf(&sql, "CASE WHEN %s THEN %s || '… (' || %s(%s) || ' bytes, SHA-256 ' || sha256(%s) || ')' ELSE CAST(%s AS VARCHAR) END",
+			isLong, begin, length, c, c, c)
+	}
+	return "SELECT " + sql.String() + " FROM read_parquet(" + quoted(s.path) + ")"
+}
+
 // columnMemory is what a column takes in DuckDB, as measured with ten thousand.
 const columnMemory = 128 << 10
 
@@ -186,12 +234,12 @@ func (s *parquetSource) rows(ctx context.Context, _ mark) (rowReader, error) {
 	}
 	// DuckDB takes some 2,000 rows at a time, which of many columns is much.
 	o := s.o
-	o.Memory = max(o.Memory, int64(len(s.names))*2*columnMemory)
+	o.Memory = max(o.Memory, min(2*o.Memory, int64(len(s.names))*2*columnMemory))
 	d, err := openDuck(s.path, o)
 	if err != nil {
 		return nil, err
 	}
-	q, err := d.start(ctx, "SELECT CAST(COLUMNS(*) AS VARCHAR) FROM read_parquet("+quoted(s.path)+")")
+	q, err := d.start(ctx, s.selection())
 	if err != nil {
 		d.close()
 		return nil, s.explain(ctx, err)
