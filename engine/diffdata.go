@@ -18,6 +18,7 @@ func (x *explainer) fileChange(c *Change, old, new store.Digest) {
 	if table.Form(c.Name) != "" && !x.noData {
 		done, why := x.tableChange(c, old, new)
 		if done {
+			c.Note = why
 			return
 		}
 		c.Diff, c.Note = x.fileDiff(c.Name, old, new)
@@ -59,7 +60,7 @@ func (x *explainer) tableChange(c *Change, old, new store.Digest) (done bool, wh
 		return false, "as tables they are the same"
 	}
 	c.Table = d
-	return true, ""
+	return true, d.Note
 }
 
 // scratch is a directory for what of large tables does not fit into memory: on the

@@ -18,15 +18,19 @@ type alignment struct {
 	loose [2]rowset // rows that no equal row stands beside
 	free  [2]rowset // rows that no row of the other table equals; all are loose
 	moved int64     // pairs of equal rows that are loose
+
+	stretch int // of races
 }
 
-// align reads both tables at once and side by side. Where they part it looks a little
-// ahead for where they meet again; what lies between goes through a pool, which finds
-// rows that are equal wherever they are.
+// align reads both tables at once and side by side. Where they part it looks for the
+// fewest edits (race.go), and where those are many a little ahead for where the tables
+// meet again; what lies between goes through a pool, which finds rows that are equal
+// wherever they are.
 func align(ctx context.Context, tables [2]prints, o Options) (*alignment, error) {
-	al := &alignment{}
+	al := &alignment{stretch: stretch}
 	p := newPool(o)
 	defer p.close()
+	whole := ctx
 	group, ctx := errgroup.WithContext(ctx)
 	var feeds [2]*feed
 	for i, rows := range tables {
@@ -41,13 +45,18 @@ func align(ctx context.Context, tables [2]prints, o Options) (*alignment, error)
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
+	return al, al.sort(whole, p)
+}
+
+// sort tells rows that are only elsewhere from those that are free.
+func (al *alignment) sort(ctx context.Context, p *pool) error {
 	al.free = [2]rowset{al.loose[0].clone(), al.loose[1].clone()}
-	err := p.pairs(func(rowA, rowB int64) {
-		al.free[0].remove(rowA)
-		al.free[1].remove(rowB)
-		al.moved++
+	return p.pairs(ctx, func(side int, row int64) {
+		al.free[side].remove(row)
+		if side == 0 {
+			al.moved++
+		}
 	})
-	return al, err
 }
 
 // feed is a table's rows as far as they were read.
@@ -119,11 +128,12 @@ func (f *feed) reuse(b []print) {
 }
 
 func (al *alignment) walk(ctx context.Context, a, b *feed, p *pool) error {
-	for look := 1; ; {
-		if err := a.need(ctx, look); err != nil {
+	c := &course{feeds: [2]*feed{a, b}, stretch: al.stretch}
+	for {
+		if err := a.need(ctx, 1); err != nil {
 			return err
 		}
-		if err := b.need(ctx, look); err != nil {
+		if err := b.need(ctx, 1); err != nil {
 			return err
 		}
 		n, most := 0, min(len(a.window), len(b.window))
@@ -132,45 +142,88 @@ func (al *alignment) walk(ctx context.Context, a, b *feed, p *pool) error {
 		}
 		a.window, b.window = a.window[n:], b.window[n:]
 		if n > 0 {
-			look = 1
 			continue
 		}
 		if len(a.window) == 0 && len(b.window) == 0 {
 			return nil
 		}
 		if len(a.window) == 0 || len(b.window) == 0 { // one has ended
-			if err := al.loosen(p, 0, a, len(a.window)); err != nil {
-				return err
-			}
-			if err := al.loosen(p, 1, b, len(b.window)); err != nil {
+			if err := al.loosen(p, a, b, len(a.window), len(b.window)); err != nil {
 				return err
 			}
 			continue
 		}
-		skipA, skipB, met := meet(a.window, b.window, look)
-		if !met && look < batch && !(a.done && b.done && look >= max(len(a.window), len(b.window))) {
-			look *= 8
-			continue
+		r, err := c.race(ctx)
+		if err == nil && r != nil {
+			err = al.follow(p, c, r)
+		} else if err == nil {
+			err = al.leap(ctx, p, a, b)
 		}
-		look = 1
-		if err := al.loosen(p, 0, a, skipA); err != nil {
-			return err
-		}
-		if err := al.loosen(p, 1, b, skipB); err != nil {
+		if err != nil {
 			return err
 		}
 	}
 }
 
-func (al *alignment) loosen(p *pool, side int, f *feed, n int) error {
-	for _, x := range f.window[:n] {
-		al.loose[side].add(x.row)
-		if err := p.add(side, x); err != nil {
-			return err
+// follow takes a runner's way.
+func (al *alignment) follow(p *pool, c *course, r *runner) error {
+	for _, e := range c.path(r) {
+		for side, x := range e.rows {
+			if !e.has[side] {
+				continue
+			}
+			if err := al.add(p, side, x); err != nil {
+				return err
+			}
 		}
 	}
-	f.window = f.window[n:]
+	for i, f := range c.feeds {
+		f.window = f.window[r.at[i]-c.gone[i]:]
+	}
 	return nil
+}
+
+// leap goes to where the tables meet again.
+func (al *alignment) leap(ctx context.Context, p *pool, a, b *feed) error {
+	for look := 8; ; look *= 8 {
+		if err := a.need(ctx, look); err != nil {
+			return err
+		}
+		if err := b.need(ctx, look); err != nil {
+			return err
+		}
+		skipA, skipB, met := meet(a.window, b.window, look)
+		if met || look >= batch || a.done && b.done && look >= max(len(a.window), len(b.window)) {
+			return al.loosen(p, a, b, skipA, skipB)
+		}
+	}
+}
+
+// loosen passes by some rows of both tables, of which those are loose that differ from
+// the one beside them.
+func (al *alignment) loosen(p *pool, a, b *feed, skipA, skipB int) error {
+	for i := range max(skipA, skipB) {
+		if i < min(skipA, skipB) && a.window[i].fingerprint == b.window[i].fingerprint {
+			continue
+		}
+		if i < skipA {
+			if err := al.add(p, 0, a.window[i]); err != nil {
+				return err
+			}
+		}
+		if i < skipB {
+			if err := al.add(p, 1, b.window[i]); err != nil {
+				return err
+			}
+		}
+	}
+	a.window, b.window = a.window[skipA:], b.window[skipB:]
+	return nil
+}
+
+func (al *alignment) add(p *pool, side int, x print) error {
+	al.loose[side].add(x.row)
+	return p.add(side, x)
 }
 
 // meet looks for the next place, at most look rows ahead, where the tables go on

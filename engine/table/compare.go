@@ -2,6 +2,7 @@ package table
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"golang.org/x/sync/errgroup"
@@ -11,6 +12,9 @@ import (
 // them is not of the form that its name says, or they are of two forms.
 func Compare(ctx context.Context, a, b File, o Options) (*Diff, error) {
 	o = o.withDefaults()
+	caller := ctx
+	ctx, cancel := context.WithTimeout(ctx, o.Time)
+	defer cancel()
 	var t [2]*side
 	for i, f := range []File{a, b} {
 		c, err := f.open()
@@ -26,13 +30,17 @@ func Compare(ctx context.Context, a, b File, o Options) (*Diff, error) {
 	}
 	for _, side := range t {
 		var err error
-		if side.source, err = openSource(side.c, o); err != nil {
+		if side.source, err = openSource(ctx, side.c, o); err != nil {
 			return nil, err
 		}
 		defer side.close()
 	}
 	c := &comparison{t: t, o: o, seeds: newSeeds(), diff: newDiff()}
-	if err := c.run(ctx); err != nil {
+	err := c.run(ctx)
+	if err != nil && caller.Err() == nil {
+		err = c.without(caller, err)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("compare tables: %w", err)
 	}
 	return c.diff, nil
@@ -48,6 +56,43 @@ type comparison struct {
 	diff   *Diff
 }
 
+// without tells what there is to tell without comparing rows, where that has a limit as
+// its reason: how large the tables are, and their columns if they are known.
+func (c *comparison) without(ctx context.Context, reason error) error {
+	var wide *wideError
+	var memory *memoryError
+	switch {
+	case errors.As(reason, &wide), errors.As(reason, &memory):
+		if c.schema, reason = nil, wide; wide == nil { // then it is Parquet, whose columns are known
+			c.schema, c.al, reason = match(c.t[0].columns(), c.t[1].columns()), &alignment{}, memory
+		}
+		ctx, cancel := context.WithTimeout(ctx, c.o.Time)
+		defer cancel()
+		err := both(ctx, func(ctx context.Context, i int) (err error) {
+			c.t[i].count, err = c.t[i].rowCount(ctx)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	case errors.Is(reason, context.DeadlineExceeded):
+		reason = &timeError{c.o.Time}
+		if c.schema == nil { // not even read to the end
+			return reason
+		}
+		if c.al == nil {
+			c.al = &alignment{}
+		}
+	default:
+		return reason
+	}
+	same := c.diff.Same
+	c.diff = newDiff()
+	c.sizes()
+	c.diff.Same, c.diff.Rows.Moved, c.diff.Note = same, 0, "rows are not compared: "+reason.Error()
+	return nil
+}
+
 func newDiff() *Diff {
 	return &Diff{
 		Columns: Columns{Added: []Column{}, Removed: []Column{}, Renamed: []Rename{}, Retyped: []Retype{}, Moved: []Move{}},
@@ -60,7 +105,7 @@ func (c *comparison) run(ctx context.Context) error {
 	same := false
 	if c.t[0].c.size == c.t[1].c.size {
 		var err error
-		if same, err = sameBytes(c.t[0].c, c.t[1].c); err != nil {
+		if same, err = sameBytes(ctx, c.t[0].c, c.t[1].c); err != nil {
 			return err
 		}
 	}
@@ -87,12 +132,12 @@ func (c *comparison) run(ctx context.Context) error {
 // same is for files of the same bytes: one is read, for it may still not be of its
 // form, and for its size.
 func (c *comparison) same(ctx context.Context) error {
+	c.diff.Same = true
 	if err := c.t[0].scan(c.seeds)(ctx, func(print) error { return nil }); err != nil {
 		return err
 	}
 	c.t[1].source, c.t[1].count = c.t[0].source, c.t[0].count
 	c.sizes()
-	c.diff.Same = true
 	c.diff.Columns.Common = len(c.t[0].columns())
 	return nil
 }

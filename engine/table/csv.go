@@ -14,6 +14,7 @@ type csvSource struct {
 	delim  byte
 	header bool
 	names  []Column
+	wide   int      // columns, when they are too many; names has none then
 	start  mark     // of the first row after the header
 	first  [][]byte // the cells of the first row, header or not
 	after  mark     // where it ends
@@ -43,6 +44,7 @@ func openCSV(c *content) (*csvSource, error) {
 func (s *csvSource) readHeader() error {
 	r := &csvReader{s: s, lines: newLines(s.c, s.start), width: -1}
 	var sample [][][]byte
+	size := 0
 	for len(sample) < 100 {
 		raw, err := r.next()
 		if err == io.EOF {
@@ -56,11 +58,18 @@ func (s *csvSource) readHeader() error {
 			r.width = r.fields
 			s.after = r.mark()
 			s.after.row = 0
+			if r.width > maxColumns {
+				s.wide, s.names = r.width, []Column{}
+				return nil
+			}
 		}
 		if r.check(raw) != nil {
 			break // reading all rows will say so, with its line
 		}
 		sample = append(sample, cloneCells(r.cells(raw, nil)))
+		if size += len(raw); size > mebibyte {
+			break
+		}
 	}
 	if len(sample) == 0 {
 		s.names = []Column{}
@@ -96,6 +105,11 @@ func (s *csvSource) classify(_ int, cell []byte) (kind, float64) {
 		return kindText, 0
 	}
 	return parse(cell)
+}
+
+func (s *csvSource) rowCount(ctx context.Context) (int64, error) {
+	r, err := s.rows(ctx, mark{})
+	return countRows(ctx, r, err)
 }
 
 func (s *csvSource) splitter() splitter { return &csvReader{s: s} }
@@ -177,6 +191,9 @@ func (r *csvReader) quoted(n int) ([]byte, error) {
 }
 
 func (r *csvReader) check(raw []byte) error {
+	if r.s.wide > 0 {
+		return &wideError{name: r.c.name, columns: r.s.wide}
+	}
 	r.count(raw)
 	if r.fields != r.width {
 		return r.c.wrong(r.began, "%s, where the first row has %d", counted(r.fields, "field"), r.width)

@@ -11,13 +11,17 @@ type Diff struct {
 	Columns Columns       `json:"columns"`
 	Rows    Rows          `json:"rows"`
 	Shifts  []ColumnShift `json:"shifts"` // of columns whose values differ, in a's order
+
+	// Note says why rows were not compared, "" when they were. Rows and Shifts hold nothing
+	// then, nor does Columns when there are too many.
+	Note string `json:"note,omitempty"`
 }
 
 // Size is one of the tables.
 type Size struct {
 	Name      string `json:"name"`
 	Form      string `json:"form"`
-	Rows      int64  `json:"rows"` // without the header
+	Rows      int64  `json:"rows"` // without the header, but of too many columns with it
 	Bytes     int64  `json:"bytes"`
 	Delimiter string `json:"delimiter,omitempty"` // CSV only
 	Header    bool   `json:"header,omitempty"`    // CSV only

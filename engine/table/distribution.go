@@ -100,7 +100,8 @@ func (c *comparison) compareColumn(k int, parts []part) {
 	numbers := numbersOf(parts)
 	shift.A = distribution(a.Type, numbers, parts[0], parts[1])
 	shift.B = distribution(b.Type, numbers, parts[0], parts[2])
-	if a.Type == "" && shift.A.Type != shift.B.Type {
+	// A column without a value has no type that could have changed.
+	if a.Type == "" && shift.A.Type != shift.B.Type && shift.A.Type != "null" && shift.B.Type != "null" {
 		c.diff.Columns.Retyped = append(c.diff.Columns.Retyped, Retype{Name: a.Name, Old: shift.A.Type, New: shift.B.Type})
 	}
 	for _, p := range parts {

@@ -30,6 +30,13 @@
 // Nulls, least, greatest and mean are always exact. Distinct values are counted exactly
 // up to half the sample's size, and estimated beyond.
 //
+// # Limits
+//
+// Memory and time are bounded whatever the tables hold. More than maxColumns columns are
+// not compared, and a comparison that takes longer than Options.Time ends: Diff.Note says
+// so, and the sizes are told; so does it where DuckDB would need more memory than it may
+// take. A row of a text file has up to 16 MiB.
+//
 // # Forms
 //
 // A name's extension tells the form, and the content has to agree: FormError says where

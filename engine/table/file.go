@@ -2,11 +2,13 @@ package table
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"os"
 	"path"
 	"strings"
+	"time"
 )
 
 // The forms of tables.
@@ -29,6 +31,8 @@ type Options struct {
 	First  int    // how many rows of each kind to show, 10 if 0
 	Temp   string // directory for what does not fit into memory, the system's if ""
 	Memory int64  // bytes that rows and DuckDB may take, 256 MiB if 0
+
+	Time time.Duration // for all of it, 5 minutes if 0
 }
 
 const mebibyte = 1 << 20
@@ -44,6 +48,9 @@ func (o Options) withDefaults() Options {
 		o.Memory = 256 * mebibyte
 	}
 	o.Memory = max(o.Memory, 64*mebibyte)
+	if o.Time == 0 {
+		o.Time = 5 * time.Minute
+	}
 	return o
 }
 
@@ -133,9 +140,12 @@ func (c *content) text() ([]byte, error) {
 }
 
 // sameBytes compares two files of one size.
-func sameBytes(a, b *content) (bool, error) {
+func sameBytes(ctx context.Context, a, b *content) (bool, error) {
 	bufA, bufB := make([]byte, min(256<<10, a.size)), make([]byte, min(256<<10, a.size))
 	for at := int64(0); at < a.size; {
+		if ctx.Err() != nil {
+			return false, ctx.Err()
+		}
 		n := min(int64(len(bufA)), a.size-at)
 		if _, err := a.ReadAt(bufA[:n], at); err != nil && err != io.EOF {
 			return false, fmt.Errorf("read table %q: %w", a.name, err)

@@ -222,7 +222,7 @@ func TestManyColumnsInParquet(t *testing.T) {
 	writeParquet(t, a, "SELECT "+strings.Join(columns, ", ")+" FROM range(3) r(i)")
 	columns[2345] = "CASE i WHEN 1 THEN -1 ELSE 0 END AS c2345"
 	writeParquet(t, b, "SELECT "+strings.Join(columns, ", ")+" FROM range(3) r(i) WHERE i <> 2")
-	d, err := Compare(context.Background(), File{Name: "a.parquet", Path: a}, File{Name: "b.parquet", Path: b}, Options{Temp: dir, Memory: 64 * mebibyte})
+	d, err := Compare(context.Background(), File{Name: "a.parquet", Path: a}, File{Name: "b.parquet", Path: b}, Options{Temp: dir})
 	if err != nil {
 		t.Fatal(err)
 	}

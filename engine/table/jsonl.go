@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"slices"
 )
 
 // jsonSource is JSON Lines: an object a line, whose members are the columns in the
@@ -33,6 +34,11 @@ func openJSONLines(c *content) (*jsonSource, error) {
 func (s *jsonSource) columns() []Column  { return s.names }
 func (s *jsonSource) close()             {}
 func (s *jsonSource) splitter() splitter { return &jsonReader{s: s} }
+
+func (s *jsonSource) rowCount(ctx context.Context) (int64, error) {
+	r, err := s.rows(ctx, mark{})
+	return countRows(ctx, r, err)
+}
 
 func (s *jsonSource) describe(*Size) {}
 
@@ -94,16 +100,20 @@ func (r *jsonReader) check(raw []byte) error {
 		return r.c.wrong(r.line, "not an object, so no row")
 	}
 	members(raw, func(key, _ []byte) {
-		if _, ok := r.s.index[string(key)]; !ok {
+		if _, ok := r.s.index[string(key)]; !ok && len(r.s.names) <= maxColumns {
 			r.s.index[string(key)] = len(r.s.names)
 			r.s.names = append(r.s.names, Column{Name: r.s.seen.unique(printable(key))})
 		}
 	})
+	if len(r.s.names) > maxColumns {
+		return &wideError{name: r.c.name, columns: maxColumns, more: true}
+	}
 	return nil
 }
 
 func (r *jsonReader) cells(raw []byte, into [][]byte) [][]byte {
-	into = append(into[:0], make([][]byte, len(r.s.names))...)
+	into = slices.Grow(into[:0], len(r.s.names))[:len(r.s.names)]
+	clear(into)
 	r.scratch.Reset()
 	r.scratch.Grow(2 * len(raw)) // cells lie in it, so it must not move
 	members(raw, func(key, value []byte) {

@@ -30,7 +30,7 @@ func (c *comparison) pairByKey(ctx context.Context, byPlace *pairing) (int, *pai
 	tried := candidates[:min(len(candidates), 2)]
 	for _, k := range tried {
 		byKey := c.newPairing()
-		ok, err := c.readKeys(ctx, k, &c.al.free[0], func(keys *pool) (bool, error) { return keys.join(byKey) })
+		ok, err := c.readKeys(ctx, k, &c.al.free[0], func(keys *pool) (bool, error) { return keys.join(ctx, byKey) })
 		if err != nil {
 			return -1, nil, err
 		}
@@ -63,7 +63,7 @@ func (c *comparison) isKey(ctx context.Context, k int, byKey, byPlace *pairing) 
 	if byKey.like(byPlace) {
 		return true, nil
 	}
-	return c.readKeys(ctx, k, allRows(c.t[0].count), func(keys *pool) (bool, error) { return keys.unique(&c.al.free[0]) })
+	return c.readKeys(ctx, k, allRows(c.t[0].count), func(keys *pool) (bool, error) { return keys.unique(ctx, &c.al.free[0]) })
 }
 
 // keyKinds are what keys are made of. Doubles are none: measurements differ from each
@@ -136,75 +136,42 @@ func (c *comparison) readKeys(ctx context.Context, k int, ofA *rowset, then func
 
 // unique says whether no key of a or b is there twice, nor is one of b that of a row of a
 // that is not free.
-func (p *pool) unique(free *rowset) (bool, error) {
-	unique := true
-	err := p.each(func(a, b []print) bool {
-		at, mine := newPrintTable(a), newPrintTable(b)
-		for _, x := range a {
-			unique = unique && at.insert(x)
-		}
-		for _, x := range b {
-			row, ok := at.row(x.fingerprint)
-			unique = unique && mine.insert(x) && (!ok || free.has(row))
-		}
-		return unique
-	})
-	return unique, err
+func (p *pool) unique(ctx context.Context, free *rowset) (bool, error) {
+	return p.matches(ctx, func(rowA, _ int64) bool { return free.has(rowA) })
 }
 
 // join pairs rows of one key, unless a key is there twice.
-func (p *pool) join(to *pairing) (bool, error) {
-	unique := true
-	err := p.each(func(a, b []print) bool {
-		at, mine := newPrintTable(a), newPrintTable(b)
-		for _, x := range a {
-			unique = unique && at.insert(x)
+func (p *pool) join(ctx context.Context, to *pairing) (bool, error) {
+	return p.matches(ctx, func(rowA, rowB int64) bool {
+		to.add(rowA, rowB)
+		return true
+	})
+}
+
+// matches calls each with the rows that have one key, and says whether all are good and
+// no key is there twice in a table. Of those that are, some may have been given already.
+func (p *pool) matches(ctx context.Context, each func(rowA, rowB int64) bool) (bool, error) {
+	good := true
+	err := p.shares(func(s share) (bool, error) {
+		t, full := newTally(p.most), false
+		err := s.each(ctx, func(side int, x print) bool {
+			rows := t.at(x.fingerprint)
+			if full = rows == nil; full {
+				return false
+			}
+			good = good && rows[side] == 0
+			rows[side] = x.row + 1
+			return good
+		})
+		if full {
+			return false, errFull
 		}
-		for _, x := range b {
-			unique = unique && mine.insert(x)
-			if row, ok := at.row(x.fingerprint); unique && ok {
-				to.add(row, x.row)
+		for _, e := range t.entries {
+			if e.n[0] > 0 && e.n[1] > 0 {
+				good = good && each(e.n[0]-1, e.n[1]-1)
 			}
 		}
-		return unique
+		return good, err
 	})
-	return unique, err
-}
-
-// printTable finds rows by fingerprints: open addressing, half full at most.
-type printTable []print
-
-func newPrintTable(of []print) printTable {
-	n := 2
-	for n < 2*len(of) {
-		n *= 2
-	}
-	t := make(printTable, n)
-	for i := range t {
-		t[i].row = -1
-	}
-	return t
-}
-
-func (t printTable) slot(f fingerprint) int {
-	i := int(f[1]) & (len(t) - 1)
-	for t[i].row >= 0 && t[i].fingerprint != f {
-		i = (i + 1) & (len(t) - 1)
-	}
-	return i
-}
-
-// insert says whether the fingerprint is new.
-func (t printTable) insert(x print) bool {
-	i := t.slot(x.fingerprint)
-	if t[i].row >= 0 {
-		return false
-	}
-	t[i] = x
-	return true
-}
-
-func (t printTable) row(f fingerprint) (int64, bool) {
-	row := t[t.slot(f)].row
-	return row, row >= 0
+	return good, err
 }

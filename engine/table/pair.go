@@ -112,7 +112,7 @@ func (c *comparison) pairRows(ctx context.Context, byPlace *pairing) (*pairing, 
 // show reads the rows that the Diff quotes.
 func (c *comparison) show(ctx context.Context, p *pairing, key int) error {
 	lone := [2][]int64{p.rest[0].first(c.o.First), p.rest[1].first(c.o.First)}
-	var quoted [2]map[int64][][]byte
+	var quoted [2]map[int64][]quote
 	err := both(ctx, func(ctx context.Context, i int) error {
 		var some rowset
 		for _, row := range lone[i] {
@@ -121,9 +121,9 @@ func (c *comparison) show(ctx context.Context, p *pairing, key int) error {
 		for _, pair := range p.pairs {
 			some.add(pair[i])
 		}
-		quoted[i] = map[int64][][]byte{}
+		quoted[i] = map[int64][]quote{}
 		return c.t[i].visit(ctx, &some, func(row int64, cells [][]byte) error {
-			quoted[i][row] = cloneCells(cells)
+			quoted[i][row] = c.quotes(cells)
 			return nil
 		})
 	})
@@ -132,13 +132,13 @@ func (c *comparison) show(ctx context.Context, p *pairing, key int) error {
 	}
 	rows := &c.diff.Rows
 	for _, pair := range p.pairs {
-		rows.FirstChanged = append(rows.FirstChanged, c.change(pair, [2][][]byte{quoted[0][pair[0]], quoted[1][pair[1]]}, key))
+		rows.FirstChanged = append(rows.FirstChanged, c.change(pair, [2][]quote{quoted[0][pair[0]], quoted[1][pair[1]]}, key))
 	}
 	for i, list := range []*[]Row{&rows.FirstRemoved, &rows.FirstAdded} {
 		for _, row := range lone[i] {
 			shown := Row{Number: row + 1, Cells: []Value{}}
 			for k, column := range c.t[i].columns() {
-				shown.Cells = append(shown.Cells, Value{Column: column.Name, Text: value(quoted[i][row][k])})
+				shown.Cells = append(shown.Cells, Value{Column: column.Name, Text: quoted[i][row][k].text})
 			}
 			*list = append(*list, shown)
 		}
@@ -146,18 +146,33 @@ func (c *comparison) show(ctx context.Context, p *pairing, key int) error {
 	return nil
 }
 
-func (c *comparison) change(pair [2]int64, cells [2][][]byte, key int) RowChange {
+func (c *comparison) change(pair [2]int64, cells [2][]quote, key int) RowChange {
 	change := RowChange{NumberA: pair[0] + 1, NumberB: pair[1] + 1, Cells: []CellChange{}}
 	for k, place := range c.schema.common {
 		old, now := cells[0][place[0]], cells[1][place[1]]
-		if k == key && equalCells(old, now) {
-			change.Key = printable(old)
+		if k == key && old.text != nil && old.sum == now.sum {
+			change.Key = *old.text
 		}
-		if !equalCells(old, now) {
-			change.Cells = append(change.Cells, CellChange{Column: c.t[0].columns()[place[0]].Name, Old: value(old), New: value(now)})
+		if old.sum != now.sum {
+			change.Cells = append(change.Cells, CellChange{Column: c.t[0].columns()[place[0]].Name, Old: old.text, New: now.text})
 		}
 	}
 	return change
 }
 
-func equalCells(a, b []byte) bool { return (a == nil) == (b == nil) && string(a) == string(b) }
+// quote is a cell as it is shown, and what tells it from others.
+type quote struct {
+	text *string
+	sum  fingerprint
+}
+
+func (c *comparison) quotes(cells [][]byte) []quote {
+	quotes := make([]quote, len(cells))
+	for k, cell := range cells {
+		quotes[k].text = value(cell)
+		if cell != nil {
+			quotes[k].sum = c.seeds.of(cell)
+		}
+	}
+	return quotes
+}

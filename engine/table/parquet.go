@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 
 	duckdb "github.com/duckdb/duckdb-go-bindings"
@@ -19,10 +20,12 @@ type parquetSource struct {
 	own   *os.File // the copy of what was in memory
 	path  string
 	names []Column
+	wide  bool // there are too many columns; names has none then
 	forms []func([]byte) (kind, float64)
+	long  []string // of each column the length of its values, as SQL, "" where they are short
 }
 
-func openParquet(c *content, o Options) (*parquetSource, error) {
+func openParquet(ctx context.Context, c *content, o Options) (*parquetSource, error) {
 	if err := checkMagic(c); err != nil {
 		return nil, err
 	}
@@ -38,7 +41,7 @@ func openParquet(c *content, o Options) (*parquetSource, error) {
 	// A path of this kind has no characters that would be a pattern, and stays the same
 	// file whatever happens to the name.
 	s.path = fmt.Sprintf("/proc/self/fd/%d", file.Fd())
-	if err := s.readColumns(); err != nil {
+	if err := s.readColumns(ctx); err != nil {
 		s.close()
 		return nil, err
 	}
@@ -80,13 +83,12 @@ func spilled(c *content, dir string) (*os.File, error) {
 	return f, nil
 }
 
-func (s *parquetSource) readColumns() error {
+func (s *parquetSource) readColumns(ctx context.Context) error {
 	d, err := openDuck(s.path, s.o)
 	if err != nil {
 		return err
 	}
 	defer d.close()
-	ctx := context.Background()
 	q, err := d.start(ctx, "SELECT column_name, column_type FROM (DESCRIBE FROM read_parquet("+quoted(s.path)+"))")
 	if err != nil {
 		return s.explain(ctx, err)
@@ -102,9 +104,14 @@ func (s *parquetSource) readColumns() error {
 		if !ok {
 			return nil
 		}
+		if len(s.names) == maxColumns {
+			s.wide, s.names = true, []Column{}
+			return nil
+		}
 		declared := string(q.text(1))
 		s.names = append(s.names, Column{Name: seen.unique(printable(q.text(0))), Type: strings.ToLower(declared)})
 		s.forms = append(s.forms, classifier(declared))
+		s.long = append(s.long, lengthOf(declared))
 	}
 }
 
@@ -134,13 +141,30 @@ func (s *parquetSource) explain(ctx context.Context, err error) error {
 		return err
 	}
 	if e.kind == duckdb.ErrorTypeOutOfMemory || strings.HasPrefix(e.message, "Out of Memory") {
-		return fmt.Errorf("read table %q: %w", s.c.name, err)
+		return &memoryError{s.c.name, e.Error()}
 	}
 	return s.c.wrong(0, "%s", strings.ReplaceAll(e.Error(), s.path, s.c.name))
 }
 
 func (s *parquetSource) columns() []Column  { return s.names }
 func (s *parquetSource) splitter() splitter { return &parquetReader{s: s} }
+
+func (s *parquetSource) rowCount(ctx context.Context) (int64, error) {
+	d, err := openDuck(s.path, s.o)
+	if err != nil {
+		return 0, err
+	}
+	defer d.close()
+	q, err := d.start(ctx, "SELECT CAST(count(*) AS VARCHAR) FROM read_parquet("+quoted(s.path)+")")
+	if err != nil {
+		return 0, s.explain(ctx, err)
+	}
+	defer q.close()
+	if _, err := q.next(); err != nil {
+		return 0, s.explain(ctx, err)
+	}
+	return strconv.ParseInt(string(q.text(0)), 10, 64)
+}
 
 func (s *parquetSource) describe(*Size) {}
 
@@ -154,19 +178,68 @@ func (s *parquetSource) close() {
 	}
 }
 
+// lengthOf measures the values of a declared type that can be long each.
+func lengthOf(declared string) string {
+	switch declared {
+	case "VARCHAR", "JSON":
+		return "strlen"
+	case "BLOB":
+		return "octet_length"
+	}
+	return ""
+}
+
+// selection reads all columns as texts. DuckDB has some 2,000 rows in memory at a time,
+// each with its own copy of a value that the file may have but once, and counts none of
+// that to its limit. So values that would take too much of Options.Memory are read as
+// their beginning (none of bytes) and digest, which tell whether they are equal and are more than what
+// is shown of them. Texts that look like these are read so too, to be none.
+func (s *parquetSource) selection() string {
+	const vector, most, least = 2048, 64 << 10, 1 << 10
+	n := 0
+	for _, length := range s.long {
+		if length != "" {
+			n++
+		}
+	}
+	limit := max(least, min(most, s.o.Memory/8/vector/int64(max(1, n))))
+	var sql strings.Builder
+	for i, length := range s.long {
+		if i > 0 {
+			sql.WriteString(", ")
+		}
+		c := fmt.Sprintf("#%d", i+1)
+		if length == "" {
+			fmt.Fprintf(&sql, "CAST(%s AS VARCHAR)", c)
+			continue
+		}
+		isLong, begin := fmt.Sprintf("%s(%s) > %d", length, c, limit), "''"
+		if length == "strlen" { // c[:200] would copy all of c first
+			begin = "left(" + c + ", 200)"
+			isLong += fmt.Sprintf(" OR strlen(%s) BETWEEN 80 AND %d AND contains(%s, ' bytes, SHA-256 ')", c, least, c)
+		}
+		fmt.Fprintf(&sql, "CASE WHEN %s THEN %s || '… (' || %s(%s) || ' bytes, SHA-256 ' || sha256(%s) || ')' ELSE CAST(%s AS VARCHAR) END",
+			isLong, begin, length, c, c, c)
+	}
+	return "SELECT " + sql.String() + " FROM read_parquet(" + quoted(s.path) + ")"
+}
+
 // columnMemory is what a column takes in DuckDB, as measured with ten thousand.
 const columnMemory = 128 << 10
 
 // rows always begins at the first one: its reader's mark is nowhere else.
 func (s *parquetSource) rows(ctx context.Context, _ mark) (rowReader, error) {
+	if s.wide {
+		return nil, &wideError{name: s.c.name, columns: maxColumns, more: true}
+	}
 	// DuckDB takes some 2,000 rows at a time, which of many columns is much.
 	o := s.o
-	o.Memory = max(o.Memory, int64(len(s.names))*2*columnMemory)
+	o.Memory = max(o.Memory, min(2*o.Memory, int64(len(s.names))*2*columnMemory))
 	d, err := openDuck(s.path, o)
 	if err != nil {
 		return nil, err
 	}
-	q, err := d.start(ctx, "SELECT CAST(COLUMNS(*) AS VARCHAR) FROM read_parquet("+quoted(s.path)+")")
+	q, err := d.start(ctx, s.selection())
 	if err != nil {
 		d.close()
 		return nil, s.explain(ctx, err)

@@ -2,6 +2,7 @@ package table
 
 import (
 	"context"
+	"hash/maphash"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -10,7 +11,7 @@ import (
 // have an equal one beside them, which is the same number in both tables.
 type placed struct {
 	row, gap int64
-	cells    [][]byte // of common columns
+	cells    []uint64 // what stands for those of common columns
 }
 
 // together is how many rows of a gap are looked at together, and near how far from
@@ -35,7 +36,7 @@ func (c *comparison) pairByPlace(ctx context.Context, p *pairing, least int) err
 	group, ctx := errgroup.WithContext(ctx)
 	var from [2]chan placed
 	for i := range c.t {
-		from[i] = make(chan placed, 16*together)
+		from[i] = make(chan placed, max(1, min(16*together, 1<<20/max(1, len(c.schema.common)))))
 		group.Go(func() error {
 			defer close(from[i])
 			return c.place(ctx, i, &rest[i], from[i])
@@ -61,7 +62,7 @@ func (c *comparison) place(ctx context.Context, side int, some *rowset, to chan<
 	rank := ranker{s: &c.al.loose[side]}
 	places := c.schema.places(side)
 	return c.t[side].visit(ctx, some, func(row int64, cells [][]byte) error {
-		x := placed{row: row, gap: row - rank.below(row), cells: pick(cells, places)}
+		x := placed{row: row, gap: row - rank.below(row), cells: c.seeds.all(cells, places)}
 		select {
 		case to <- x:
 			return nil
@@ -71,21 +72,15 @@ func (c *comparison) place(ctx context.Context, side int, some *rowset, to chan<
 	})
 }
 
-// pick copies some of a row's cells.
-func pick(cells [][]byte, places []int) [][]byte {
-	size := 0
-	for _, place := range places {
-		size += len(cells[place])
-	}
-	picked, text := make([][]byte, len(places)), make([]byte, 0, size)
+// all stand for some of a row's cells: a row can be long, and many wait.
+func (s seeds) all(cells [][]byte, places []int) []uint64 {
+	all := make([]uint64, len(places))
 	for k, place := range places {
 		if cell := cells[place]; cell != nil {
-			from := len(text)
-			text = append(text, cell...)
-			picked[k] = text[from:len(text):len(text)]
+			all[k] = maphash.Bytes(s[0], cell) | 1 // a null is none
 		}
 	}
-	return picked
+	return all
 }
 
 // gaps takes rows from a channel by the gap.
@@ -153,10 +148,10 @@ func allAlike(a, b []placed, least int) bool {
 }
 
 // common is how many cells are equal.
-func common(a, b [][]byte) int {
+func common(a, b []uint64) int {
 	equal := 0
 	for k := range a {
-		if equalCells(a[k], b[k]) {
+		if a[k] == b[k] {
 			equal++
 		}
 	}

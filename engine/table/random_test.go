@@ -182,33 +182,77 @@ func TestRandomTablesAgreeWithSets(t *testing.T) {
 	}
 }
 
-// TestPoolOnDisk pairs more prints than a pool holds in memory.
+// TestPoolOnDisk pairs more prints than a pool holds in memory, of more different ones
+// than it looks at together, one of which is there very often.
 func TestPoolOnDisk(t *testing.T) {
-	p := &pool{temp: t.TempDir(), limit: 100}
+	p := &pool{temp: t.TempDir(), limit: 100, most: 3}
 	defer p.close()
 	s := newSeeds()
+	var want [2]rowset
 	for row := range int64(1000) {
 		for side, n := range []int64{row % 700, row % 500} { // 300 and 500 of them twice
 			if err := p.add(side, print{s.of(fmt.Append(nil, n)), row}); err != nil {
 				t.Fatal(err)
 			}
 		}
-	}
-	got := map[[2]int64]bool{}
-	if err := p.pairs(func(a, b int64) { got[[2]int64{a, b}] = true }); err != nil {
-		t.Fatal(err)
-	}
-	want := map[[2]int64]bool{}
-	for row := range int64(500) {
-		want[[2]int64{row, row}] = true
-		if row < 300 {
-			want[[2]int64{row + 700, row + 500}] = true
+		if row < 500 || row >= 700 { // 0 to 299 twice, 300 to 499 once
+			want[0].add(row)
+		}
+		if row < 800 {
+			want[1].add(row)
 		}
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	for row := range int64(5000) {
+		for side := range min(2, 1+int(row)%3) { // two thirds of them in b
+			if err := p.add(side, print{s.of([]byte("often")), 1000 + row}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for row := int64(1000); row < 1000+3333; row++ {
+		want[0].add(row)
+	}
+	for row := range int64(5000) {
+		if row%3 > 0 {
+			want[1].add(1000 + row)
+		}
+	}
+	var got [2]rowset
+	if err := p.pairs(context.Background(), func(side int, row int64) { got[side].add(row) }); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(rowset{})); diff != "" {
 		t.Error(diff)
 	}
-	if ok, err := p.join(&pairing{}); ok || err != nil {
+	if ok, err := p.join(context.Background(), &pairing{}); ok || err != nil {
 		t.Errorf("keys that are there twice are joined: %t, %v", ok, err)
+	}
+}
+
+// TestKeysOnDisk joins more keys than a pool looks at together.
+func TestKeysOnDisk(t *testing.T) {
+	p := &pool{temp: t.TempDir(), limit: 100, most: 3}
+	defer p.close()
+	s, want := newSeeds(), &pairing{first: 5}
+	for row := range int64(1000) {
+		for side, n := range []int64{row, 1500 - row} {
+			if err := p.add(side, print{s.of(fmt.Append(nil, n)), row}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if row > 500 {
+			want.add(row, 1500-row)
+		}
+	}
+	got := &pairing{first: 5}
+	if ok, err := p.join(context.Background(), got); !ok || err != nil || !got.like(want) || got.changed != 499 {
+		t.Errorf("%d joined, want %d: %t, %v", got.changed, want.changed, ok, err)
+	}
+	free := allRows(1000)
+	for _, want := range []bool{true, false} {
+		if ok, err := p.unique(context.Background(), free); ok != want || err != nil {
+			t.Errorf("unique: %t, %v, want %t", ok, err, want)
+		}
+		free.remove(777)
 	}
 }

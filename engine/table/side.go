@@ -39,7 +39,7 @@ func (t *side) scan(s seeds) prints {
 		defer r.close()
 		t.marks = []mark{r.mark()}
 		for {
-			if t.count%batch == 0 && ctx.Err() != nil {
+			if t.count%often == 0 && ctx.Err() != nil {
 				return ctx.Err()
 			}
 			if m := r.mark(); m.row > 0 && m.row%batch == 0 {
@@ -84,14 +84,16 @@ func (t *side) read(ctx context.Context, some *rowset, each func(row int64, r sp
 			r.close()
 		}
 	}()
-	at, m := int64(0), 0
+	at, m, steps := int64(0), 0, 0
+	next := func() ([]byte, error) {
+		if steps++; steps%often == 0 && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return r.next()
+	}
 	for want := some.next(0); want >= 0; want = some.next(want + 1) {
-		last := m
 		for m+1 < len(t.marks) && t.marks[m+1].row <= want {
 			m++
-		}
-		if m != last && ctx.Err() != nil {
-			return ctx.Err()
 		}
 		if r == nil || t.marks[m].row > at {
 			if r != nil {
@@ -103,9 +105,9 @@ func (t *side) read(ctx context.Context, some *rowset, each func(row int64, r sp
 			}
 			at = t.marks[m].row
 		}
-		raw, err := r.next()
+		raw, err := next()
 		for ; err == nil && at < want; at++ {
-			raw, err = r.next()
+			raw, err = next()
 		}
 		if err != nil {
 			return fmt.Errorf("read row %d of %q again: %w", want+1, t.c.name, err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 )
 
 // source is a table that can be read from several places. Rows come in order, and
@@ -16,6 +17,8 @@ type source interface {
 	// classify tells the kind of a cell that is no null, and its value if it is a number
 	// or a time.
 	classify(column int, cell []byte) (kind, float64)
+	// rowCount is how many rows there are, without looking into them.
+	rowCount(ctx context.Context) (int64, error)
 	// describe fills in what only this form has to say.
 	describe(*Size)
 	close()
@@ -49,14 +52,14 @@ type rowReader interface {
 	close()
 }
 
-func openSource(c *content, o Options) (source, error) {
+func openSource(ctx context.Context, c *content, o Options) (source, error) {
 	switch c.form {
 	case CSV:
 		return openCSV(c)
 	case JSONLines:
 		return openJSONLines(c)
 	}
-	return openParquet(c, o)
+	return openParquet(ctx, c, o)
 }
 
 // maxRecord is how long a row of a text file may be: memory stays bounded also when a
@@ -131,13 +134,35 @@ func (l *lines) take(n int, count int64) []byte {
 }
 
 // names makes columns told apart by their names, which are cut when they are long.
-type names map[string]bool
+type names map[string]int // how often it was asked for
 
 func (n names) unique(name string) string {
 	unique := name
-	for i := 2; n[unique]; i++ {
-		unique = fmt.Sprintf("%s#%d", name, i)
+	for n[unique] > 0 {
+		n[name]++
+		unique = fmt.Sprintf("%s#%d", name, n[name])
 	}
-	n[unique] = true
+	n[unique]++
 	return unique
 }
+
+// countRows is how many rows a reader has, unchecked.
+func countRows(ctx context.Context, r rowReader, err error) (int64, error) {
+	if err != nil {
+		return 0, err
+	}
+	defer r.close()
+	for n := int64(0); ; n++ {
+		if n%often == 0 && ctx.Err() != nil {
+			return 0, ctx.Err()
+		}
+		if _, err := r.next(); err == io.EOF {
+			return n, nil
+		} else if err != nil {
+			return 0, err
+		}
+	}
+}
+
+// often is after how many rows to look whether to go on: rows can be long.
+const often = 64
