@@ -73,16 +73,17 @@ func (c *causes) follows(i int) bool {
 	return false
 }
 
-// seeds says that a seed is made of what another reason is about. Records of before source
+// seeds says that a seed is made of what another reason is about: its source text refers
+// to that, and is what it was, or says now what it said before. Records of before source
 // texts of seeds were noted have the values alone.
 func (c *causes) seeds(r, o *Reason) bool {
-	source := c.old.Seed
+	source, equal := c.new.Seed, o.Old == r.Old && o.New == r.New
 	switch {
 	case o.Kind != ReasonParam && o.Kind != ReasonValue:
 		return false
-	case source == "" || c.new.Seed == "":
-		return o.Old == r.Old && o.New == r.New
-	case source != c.new.Seed:
+	case source == "" || c.old.Seed == "":
+		return equal
+	case source != c.old.Seed && !equal:
 		return false
 	case o.Kind == ReasonValue:
 		return hasEach(source)
