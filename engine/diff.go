@@ -189,7 +189,7 @@ func differences(all []compare.Change) []Difference {
 }
 
 func difference(c *compare.Change) Difference {
-	d := Difference{Change: Change{Reason: c.Reason}, Stages: c.Stages, OldFrom: c.OldFrom, NewFrom: c.NewFrom, Relative: c.Relative, Equal: c.Equal, OldName: c.OldName, unwritten: !c.Written()}
+	d := Difference{Change: Change{Reason: c.Reason}, Stages: c.Stages, OldFrom: c.OldFrom, NewFrom: c.NewFrom, Relative: c.Relative, Equal: c.Equal, OldName: c.OldName, unwritten: !c.Written(), reads: c.Reads}
 	if len(d.Stages) == 1 {
 		d.Stage = d.Stages[0]
 	}

@@ -55,7 +55,8 @@ type Difference struct {
 	Equal    bool     `json:"equal,omitempty"`    // of an output
 	OldName  string   `json:"old_name,omitempty"` // of an output that has another name now
 
-	unwritten bool // a text that is written as it was
+	unwritten bool     // a text that is written as it was
+	reads     []string // what it reads that differs, where that is known
 }
 
 // FileChange is a file of the pipeline that differs. Change is added, removed or

@@ -232,9 +232,11 @@ func located(doc *DiffDoc, d *Difference, p *hcl.Pipeline) bool {
 }
 
 // readFiles tells files that expressions read as causes. A text that is written as it
-// was and has such a file in it follows from it.
+// was and has such files in it follows from them. Where it is not known which those are,
+// the last one stands for all.
 func (x *explainer) readFiles(doc *DiffDoc, a, b *store.Run) {
-	at := -1
+	var files []Difference
+	at := map[string]int{}
 	for _, f := range doc.Files {
 		if f.role != store.RoleRead {
 			continue
@@ -243,26 +245,36 @@ func (x *explainer) readFiles(doc *DiffDoc, a, b *store.Run) {
 		if f.Change != "changed" {
 			d.Detail += ", " + f.Change
 		}
-		doc.Causes = append(doc.Causes, d)
-		at = len(doc.Causes) - 1
+		at[f.Path] = len(files)
+		files = append(files, d)
 	}
-	if at < 0 {
+	if len(files) == 0 {
 		return
 	}
-	var texts []string
 	doc.Causes = slices.DeleteFunc(doc.Causes, func(c Difference) bool {
-		follows := c.unwritten && (c.Kind == plan.ReasonCommand || c.Kind == plan.ReasonEnv)
-		if follows {
-			texts = append(texts, c.Stages...)
+		if !c.unwritten || c.Kind != plan.ReasonCommand && c.Kind != plan.ReasonEnv {
+			return false
 		}
-		return follows
+		known := true // that nothing but these files is in the text
+		reads := slices.DeleteFunc(slices.Clone(c.reads), func(place string) bool {
+			_, ok := at[place]
+			known = known && (ok || place == hcl.ManyRead)
+			return !ok
+		})
+		if len(reads) == 0 && known {
+			reads = []string{files[len(files)-1].Name}
+		}
+		for _, place := range reads {
+			d := &files[at[place]]
+			d.Stages = append(d.Stages, c.Stages...)
+		}
+		return known
 	})
-	last := &doc.Causes[len(doc.Causes)-1]
-	slices.Sort(texts)
-	last.Stages = slices.Compact(texts)
-	if last.Stages == nil {
-		last.Stages = []string{}
+	for i := range files {
+		slices.Sort(files[i].Stages)
+		files[i].Stages = slices.Compact(files[i].Stages)
 	}
+	doc.Causes = append(doc.Causes, files...)
 }
 
 // textAlone tells a file whose text differs, when nothing is told that comes from text:

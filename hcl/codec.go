@@ -16,7 +16,7 @@ import (
 
 // codecVersion changes with the layout; other versions are refused and evaluated
 // again.
-const codecVersion = 8
+const codecVersion = 9
 
 // errCorrupt is what Decode finds in bytes that Encode did not write.
 var errCorrupt = errors.New("kept pipeline is corrupt")
@@ -298,6 +298,8 @@ func (c *codec) stage(v *Stage) {
 	c.texts(&v.Passed)
 	c.texts(&v.Secrets)
 	optional(c, &v.Seed, integer[int64])
+	text(c, &v.SeedSource)
+	optional(c, &v.Each, (*codec).each)
 	c.bool(&v.Network)
 	optional(c, &v.Cache, (*codec).bool)
 	text(c, &v.Checkpoint)
@@ -314,10 +316,17 @@ func (c *codec) stage(v *Stage) {
 	c.at(&v.ImageRange)
 }
 
+func (c *codec) each(v *Each) {
+	text(c, &v.Source)
+	text(c, &v.Value)
+	list(c, &v.Reads, 34, (*codec).read)
+}
+
 func (c *codec) command(v *Command) {
 	c.bool(&v.Shell)
 	list(c, &v.Args, 2, (*codec).text)
 	text(c, &v.Source)
+	list(c, &v.Reads, 34, (*codec).read)
 	c.at(&v.Range)
 }
 
@@ -374,6 +383,7 @@ func (c *codec) env(v *EnvVar) {
 	c.bool(&v.Sensitive)
 	text(c, &v.Source)
 	c.texts(&v.SensitiveParams)
+	list(c, &v.Reads, 34, (*codec).read)
 }
 
 func (c *codec) resources(v *Resources) {

@@ -21,7 +21,7 @@ func (s *scope) command(in *instance) {
 		return
 	}
 	c := Command{Source: exprText(s.ev.sources, attr.Expr.Range()), Range: rangeOf(attr.Expr.Range())}
-	c.Shell, c.Args = s.arguments(attr.Expr)
+	c.Reads = s.ev.reads.during(func() { c.Shell, c.Args = s.arguments(attr.Expr) })
 	in.stage.Command = c
 }
 
@@ -164,12 +164,16 @@ func (s *scope) envValue(x entry, a allowance) (EnvVar, bool) {
 			return EnvVar{}, false
 		}
 	}
-	text, from, ok := s.text(x.expr, "value of "+x.key, true)
-	return EnvVar{Name: x.key, Value: text, Sensitive: len(from) > 0, SensitiveParams: from, Source: exprText(s.ev.sources, x.valueRange)}, ok
+	v := EnvVar{Name: x.key, Source: exprText(s.ev.sources, x.valueRange)}
+	var ok bool
+	v.Reads = s.ev.reads.during(func() { v.Value, v.SensitiveParams, ok = s.text(x.expr, "value of "+x.key, true) })
+	v.Sensitive = len(v.SensitiveParams) > 0
+	return v, ok
 }
 
 func (s *scope) computedEnv(e hclsyntax.Expression, a allowance) map[string]EnvVar {
-	found, _ := s.entries(e, a&^allowMetrics, "env")
+	var found []entry
+	reads := s.ev.reads.during(func() { found, _ = s.entries(e, a&^allowMetrics, "env") })
 	vars := map[string]EnvVar{}
 	for _, x := range found {
 		v, from := x.value, sensitiveIn(x.value)
@@ -183,7 +187,7 @@ func (s *scope) computedEnv(e hclsyntax.Expression, a allowance) map[string]EnvV
 		}
 		if text, ok := s.str(v, x.valueRange, "value of "+x.key); ok {
 			source := exprText(s.ev.sources, x.valueRange)
-			vars[x.key] = EnvVar{Name: x.key, Value: Text{Value: text}, Sensitive: len(from) > 0, SensitiveParams: from, Source: source}
+			vars[x.key] = EnvVar{Name: x.key, Value: Text{Value: text}, Sensitive: len(from) > 0, SensitiveParams: from, Source: source, Reads: reads}
 		}
 	}
 	return vars

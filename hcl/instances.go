@@ -1,6 +1,7 @@
 package hcl
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
+	ctyjson "github.com/zclconf/go-cty/cty/json"
 )
 
 // maxInstances bounds what one block expands to; beyond it a matrix is a mistake.
@@ -42,6 +44,7 @@ type instance struct {
 	key   string // "" for a single one
 	scope *scope
 	stage Stage
+	each  *Each // of for_each over a map
 }
 
 // only returns the instance of a single stage.
@@ -141,7 +144,9 @@ func (ev *evaluation) badSpread(b *stageBlock, r hashi.Range, what, got string) 
 }
 
 func (ev *evaluation) expandEach(b *stageBlock, e hclsyntax.Expression) {
-	v, ok := ev.spread(b, e, "for_each")
+	var v cty.Value
+	var ok bool
+	reads := ev.reads.during(func() { v, ok = ev.spread(b, e, "for_each") })
 	if !ok {
 		return
 	}
@@ -151,6 +156,7 @@ func (ev *evaluation) expandEach(b *stageBlock, e hclsyntax.Expression) {
 		ev.badSpread(b, e.Range(), "for_each", friendly(v))
 		return
 	}
+	sources := ev.eachSources(e)
 	for it := v.ElementIterator(); it.Next(); {
 		key, value := it.Element()
 		if !named {
@@ -163,8 +169,45 @@ func (ev *evaluation) expandEach(b *stageBlock, e hclsyntax.Expression) {
 		}
 		if ev.checkKey(b, text, e.Range()) {
 			ev.addInstance(b, text, "each", cty.ObjectVal(map[string]cty.Value{"key": cty.StringVal(text), "value": value}))
+			if named {
+				b.byKey[text].each = &Each{Source: abridged(cmpOr(sources[text], exprText(ev.sources, e.Range()))), Value: abridged(asJSON(value)), Reads: reads}
+			}
 		}
 	}
+}
+
+// eachSources gives the source texts of the values of an object that is written out.
+func (ev *evaluation) eachSources(e hclsyntax.Expression) map[string]string {
+	object, ok := e.(*hclsyntax.ObjectConsExpr)
+	if !ok {
+		return nil
+	}
+	sources := map[string]string{}
+	for _, item := range object.Items {
+		if key, diags := item.KeyExpr.Value(ev.base); !diags.HasErrors() && key.IsKnown() && !key.IsMarked() {
+			if text, ok := keyText(key); ok {
+				sources[text] = exprText(ev.sources, item.ValueExpr.Range())
+			}
+		}
+	}
+	return sources
+}
+
+func asJSON(v cty.Value) string {
+	b, err := ctyjson.Marshal(v, v.Type())
+	if err != nil { // a reference to another block: it has no value
+		return friendly(v)
+	}
+	return string(b)
+}
+
+// abridged bounds what is noted of a value or a text. Others are still told apart.
+func abridged(s string) string {
+	const most, begin = 300, 80
+	if len(s) <= most {
+		return s
+	}
+	return fmt.Sprintf("%s… (sha256:%x)", strings.ToValidUTF8(s[:begin], ""), sha256.Sum256([]byte(s)))
 }
 
 // keyText turns a string, number or bool into the text that names an instance.

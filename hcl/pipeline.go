@@ -133,6 +133,8 @@ type Stage struct {
 	Passed       []string // those listed in params = […]: given as PLUMB_PARAM_⟨name⟩
 	Secrets      []string // those listed in secrets = […]: files in /run/secrets, sorted
 	Seed         *int64
+	SeedSource   string // the expression's source text, "" without a seed
+	Each         *Each  // of an instance of a map whose key depends on it
 	Network      bool
 	Cache        *bool         // nil when not said
 	Checkpoint   string        // relative path of the directory that the attempts of one key share, "" for none
@@ -156,6 +158,7 @@ type Command struct {
 	Shell  bool
 	Args   []Text
 	Source string // the expression's source text, always set: explanations compare it
+	Reads  []Read // what file and fileset gave to it
 	Range  Range
 }
 
@@ -225,6 +228,16 @@ type EnvVar struct {
 	Source    string // the expression's source text, always set
 
 	SensitiveParams []string // those that the value comes from, sorted
+	Reads           []Read   // what file and fileset gave to it
+}
+
+// Each is what each.value of an instance stands for, so that explanations can tell it from
+// what else changes a text. A list needs none: there the value is the instance's name, as
+// are those of a matrix.
+type Each struct {
+	Source string // the source text of the value, or of the whole of for_each, abridged
+	Value  string // as JSON, abridged
+	Reads  []Read // what file and fileset gave to for_each
 }
 
 // Resources is what a stage may use; zero means not said. Memory is bytes.

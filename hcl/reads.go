@@ -20,6 +20,7 @@ type recorder struct {
 	dir   string
 	root  *os.Root // opened at the first use
 	reads map[Read]bool
+	apart map[Read]bool // nil unless those of one expression are wanted
 }
 
 func newRecorder(dir string) *recorder { return &recorder{dir: dir, reads: map[Read]bool{}} }
@@ -59,7 +60,7 @@ func (r *recorder) ReadFile(path string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %q: %s", path, reasonOf(err))
 	}
-	r.reads[Read{Path: clean, Digest: sha256.Sum256(data)}] = true
+	r.saw(Read{Path: clean, Digest: sha256.Sum256(data)})
 	return data, nil
 }
 
@@ -87,7 +88,7 @@ func (r *recorder) Glob(dir, pattern string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list %q: %s", dir, reasonOf(err))
 	}
-	r.reads[Read{Path: clean, Pattern: pattern, Digest: digestNames(names)}] = true
+	r.saw(Read{Path: clean, Pattern: pattern, Digest: digestNames(names)})
 	return names, nil
 }
 
@@ -118,15 +119,48 @@ func digestNames(names []string) [32]byte {
 	return sha256.Sum256(framed)
 }
 
+func (r *recorder) saw(read Read) {
+	r.reads[read] = true
+	if r.apart != nil {
+		r.apart[read] = true
+	}
+}
+
 // seen lists the reads, sorted.
-func (r *recorder) seen() []Read {
-	if len(r.reads) == 0 {
+func (r *recorder) seen() []Read { return sortedReads(r.reads) }
+
+func sortedReads(reads map[Read]bool) []Read {
+	if len(reads) == 0 {
 		return nil
 	}
-	return slices.SortedFunc(maps.Keys(r.reads), func(a, b Read) int {
+	return slices.SortedFunc(maps.Keys(reads), func(a, b Read) int {
 		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Pattern, b.Pattern))
 	})
 }
+
+// manyReads is how many reads of one expression are told apart. A thousand files in one
+// text are one thing, of which each instance of a stage would have a list.
+const manyReads = 16
+
+// during lists what is read while fn evaluates an expression. Many reads are one, whose
+// path is that of no file.
+func (r *recorder) during(fn func()) []Read {
+	r.apart = map[Read]bool{}
+	fn()
+	reads := sortedReads(r.apart)
+	r.apart = nil
+	if len(reads) <= manyReads {
+		return reads
+	}
+	all := sha256.New()
+	for _, read := range reads {
+		fmt.Fprintf(all, "%q %q %x\n", read.Path, read.Pattern, read.Digest)
+	}
+	return []Read{{Path: ManyRead, Digest: [32]byte(all.Sum(nil))}}
+}
+
+// ManyRead stands for the paths of many reads of one expression.
+const ManyRead = "*"
 
 // ReadsUnchanged reports whether file and fileset would see in dir what they saw
 // when p was evaluated, so that a kept pipeline may stand for its files.

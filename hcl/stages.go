@@ -106,6 +106,9 @@ func (ev *evaluation) evalStage(in *instance) {
 	s.after(in)
 	s.when(in)
 	st.Params = s.used()
+	if s.perKey {
+		st.Each = in.each
+	}
 }
 
 func (ev *evaluation) stageImage(in *instance) {
@@ -199,7 +202,7 @@ func (s *scope) flags(in *instance) {
 		if accuracy != big.Exact {
 			s.ev.report(r, "Bad number", "The seed must be a whole number of at most 64 bits.", "")
 		}
-		st.Seed = &n
+		st.Seed, st.SeedSource = &n, exprText(s.ev.sources, r)
 	}
 	st.Network, _ = s.boolAttr(body, "network", allowParam|allowEach|keyed)
 	if cache, ok := s.boolAttr(body, "cache", allowPlain); ok {

@@ -92,6 +92,7 @@ type Change struct {
 	Equal    bool     // of an output: it is what it was
 	OldName  string   // of an output: what it was called, if not the same
 	Path     string   // of an output that varied: where the stage wrote it
+	Reads    []string // of a text that is written as it was: what gave something else to it
 	written  string   // of causes that stand once in the files for many stages
 }
 
@@ -167,7 +168,7 @@ type ranked struct {
 
 // ranks orders kinds of cause; what is missing comes last.
 var ranks = []plan.ReasonKind{
-	Profile, Targets, plan.ReasonParam, plan.ReasonInput, plan.ReasonImage, plan.ReasonSeed, plan.ReasonCommand, plan.ReasonEnv, plan.ReasonSecret,
+	Profile, Targets, plan.ReasonParam, plan.ReasonValue, plan.ReasonInput, plan.ReasonImage, plan.ReasonSeed, plan.ReasonCommand, plan.ReasonEnv, plan.ReasonSecret,
 	plan.ReasonOutput, plan.ReasonCheckpoint, plan.ReasonNetwork, plan.ReasonIsolation, Stages, Config, plan.ReasonVersion, Varied,
 }
 

@@ -235,11 +235,11 @@ func TestSettings(t *testing.T) {
 }
 
 // TestEachAttributeOfAStageIsCompared holds that none is forgotten: an attribute of a
-// stage is in its key, or a setting, or says where something stands.
+// stage is in its key, or a setting, or says where something stands or came from.
 func TestEachAttributeOfAStageIsCompared(t *testing.T) {
 	inKey := "Image Command Inputs Outputs Metrics Env Params Passed Secrets Seed Network Checkpoint"
 	setting := "Description Cache Effect Idempotent Timeout Grace Resources Retry After When"
-	named := "Name Block MetricsRange Range ImageRange CheckpointRange"
+	named := "Name Block MetricsRange Range ImageRange CheckpointRange SeedSource Each"
 	known := strings.Fields(inKey + " " + setting + " " + named)
 	s := reflect.TypeFor[hcl.Stage]()
 	for i := range s.NumField() {

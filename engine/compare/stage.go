@@ -114,18 +114,7 @@ func (c *comparison) keys(a, b *Stage) {
 
 // textFollows says that a text is what it was but for the metrics in it.
 func (c *comparison) textFollows(a, b *Stage, r *plan.Reason, all []plan.Reason) bool {
-	switch r.Kind {
-	case plan.ReasonCommand:
-		if a.Note.Command == "" || a.Note.Command != b.Note.Command {
-			return false
-		}
-	case plan.ReasonEnv:
-		if r.Detail != "" || a.Note.Env[r.Name] == "" || a.Note.Env[r.Name] != b.Note.Env[r.Name] {
-			return false
-		}
-	case plan.ReasonParam: // named by nothing but such a text
-		return false
-	default:
+	if r.Kind != plan.ReasonCommand && r.Kind != plan.ReasonEnv || plan.Written(r, a.Note, b.Note) {
 		return false
 	}
 	return plan.MetricsDiffer(a.Note, b.Note) || slices.ContainsFunc(all, func(o plan.Reason) bool {
@@ -168,10 +157,12 @@ func (c *comparison) own(a, b *Stage, r plan.Reason) {
 		if a.Note.Command != "" && a.Note.Command != b.Note.Command {
 			n.written = block(b.Name) + "\x00" + a.Note.Command + "\x00" + b.Note.Command
 		}
+		n.Reads = plan.ReadAnew(&r, a.Note, b.Note)
 	case plan.ReasonEnv:
 		if was, is := a.Note.Env[r.Name], b.Note.Env[r.Name]; was != is {
 			n.written = was + "\x00" + is
 		}
+		n.Reads = plan.ReadAnew(&r, a.Note, b.Note)
 	}
 	c.cause(n)
 }

@@ -2,8 +2,12 @@ package plan
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Renamed is the detail of an input or output that stands elsewhere and is otherwise
@@ -15,16 +19,18 @@ const Renamed = "renamed"
 //
 //   - a command or environment entry whose source text is the same on both sides
 //     changed because something that stands in it did: a param, a seed, a metric, the
-//     path of an input or output;
+//     path of an input or output. When what file() gave to it differs, nothing else in
+//     the list is that, and it stays; each.value that was written anew is told itself;
 //   - a param that a stage began or ceased to refer to did so because a text changed;
-//   - a seed that was and is the value of a param, and a path that has a param's value
-//     in it, follow that param;
+//   - a seed whose source text is the same and names a param, and a path that has a
+//     param's value in it, follow that param; so do they each.value;
 //   - what went at one path and came at another with the same content is one rename.
 //
 // It never leaves nothing.
 func Causes(reasons []Reason, old, new Note) []Reason {
-	reasons = renames(reasons)
-	c := causes{all: reasons, old: old, new: new}
+	c := causes{all: renames(reasons), old: old, new: new}
+	c.each()
+	reasons = c.all
 	var left []Reason
 	for i := range reasons {
 		if !c.follows(i) {
@@ -46,35 +52,147 @@ func (c *causes) follows(i int) bool {
 	r := &c.all[i]
 	switch r.Kind {
 	case ReasonCommand, ReasonEnv:
-		return !c.written(r) && c.explained()
+		return !Written(r, c.old, c.new) && c.explained()
 	case ReasonParam:
-		return r.Detail != "" && slices.ContainsFunc(c.all, func(o Reason) bool { return o.Kind != ReasonParam && c.written(&o) })
-	case ReasonSeed:
-		return slices.ContainsFunc(c.all, func(o Reason) bool {
-			return o.Kind == ReasonParam && o.Old == r.Old && o.New == r.New && r.Detail == ""
+		return r.Detail != "" && slices.ContainsFunc(c.all, func(o Reason) bool {
+			return o.Kind != ReasonParam && o.Kind != ReasonValue && Written(&o, c.old, c.new)
 		})
+	case ReasonSeed:
+		return r.Detail == "" && slices.ContainsFunc(c.all, func(o Reason) bool { return c.seeds(r, &o) })
 	case ReasonInput, ReasonOutput:
-		return r.Detail != "" && slices.ContainsFunc(c.all, func(o Reason) bool { return o.Kind == ReasonParam && c.inPath(r, &o) })
+		return slices.ContainsFunc(c.all, func(o Reason) bool {
+			switch o.Kind {
+			case ReasonParam:
+				return r.Detail != "" && c.inPath(r, [2]string{plainText(o.Old), plainText(o.New)})
+			case ReasonValue:
+				return slices.ContainsFunc(parts(o.Old, o.New), func(p [2]string) bool { return c.inPath(r, p) })
+			}
+			return false
+		})
 	}
 	return false
 }
 
-// written says that a person wrote something else, or that nobody knows.
-func (c *causes) written(r *Reason) bool {
+// seeds says that a seed is made of what another reason is about: its source text refers
+// to that, and is what it was, or says now what it said before. Records of before source
+// texts of seeds were noted have the values alone.
+func (c *causes) seeds(r, o *Reason) bool {
+	source, equal := c.new.Seed, o.Old == r.Old && o.New == r.New
+	switch {
+	case o.Kind != ReasonParam && o.Kind != ReasonValue:
+		return false
+	case source == "" || c.old.Seed == "":
+		return equal
+	case source != c.old.Seed && !equal:
+		return false
+	case o.Kind == ReasonValue:
+		return hasEach(source)
+	}
+	return names(source, "param."+o.Name) || strings.Contains(source, "param["+strconv.Quote(o.Name)+"]")
+}
+
+// names says that a source text has a reference in it, and not one of which it is the
+// beginning or the end.
+func names(source, reference string) bool {
+	for rest := source; ; {
+		before, after, ok := strings.Cut(rest, reference)
+		if !ok {
+			return false
+		}
+		rest = after
+		inWord := func(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) || r == '_' || r == '-' }
+		last, _ := utf8.DecodeLastRuneInString(before)
+		next, _ := utf8.DecodeRuneInString(after)
+		if !inWord(last) && !inWord(next) {
+			return true
+		}
+	}
+}
+
+// hasEach says that a source text refers to each.value.
+func hasEach(source string) bool { return names(strings.ReplaceAll(source, "each.key", ""), "each") }
+
+// each adds that each.value was written anew, where a text or the seed has it. One that is
+// written as it was follows from a param, or from a file.
+func (c *causes) each() {
+	if !eachDiffers(c.old, c.new) || c.old.Each.Source == c.new.Each.Source {
+		return
+	}
+	within := func(r Reason) bool {
+		source, now := source(&r, c.old), source(&r, c.new)
+		return source == now && hasEach(source)
+	}
+	if slices.ContainsFunc(c.all, within) {
+		c.all = slices.Insert(slices.Clone(c.all), 0, Reason{Kind: ReasonValue, Name: "each.value", Old: c.old.Each.Value, New: c.new.Each.Value})
+	}
+}
+
+func eachDiffers(old, new Note) bool {
+	return old.Each != nil && new.Each != nil && old.Each.Value != new.Each.Value
+}
+
+// source is the source text of what a reason is about, "" when it has none.
+func source(r *Reason, n Note) string {
 	switch r.Kind {
 	case ReasonCommand:
-		return c.old.Command == "" || c.old.Command != c.new.Command
+		return n.Command
 	case ReasonEnv:
-		return r.Detail != "" || c.old.Env[r.Name] == "" || c.old.Env[r.Name] != c.new.Env[r.Name]
+		return n.Env[r.Name]
+	case ReasonSeed:
+		return n.Seed
+	}
+	return ""
+}
+
+// Written says that a person wrote something else: the text, or a file that it reads; or
+// that nobody knows.
+func Written(r *Reason, old, new Note) bool {
+	switch r.Kind {
+	case ReasonCommand, ReasonEnv:
+		was := source(r, old)
+		return r.Kind == ReasonEnv && r.Detail != "" || was == "" || was != source(r, new) || len(ReadAnew(r, old, new)) > 0
 	}
 	return true
+}
+
+// ReadAnew lists the files, and the patterns, that gave something else to a text that is
+// written as it was. It knows nothing of records of before that was noted.
+func ReadAnew(r *Reason, old, new Note) []string {
+	text := textCommand
+	if r.Kind == ReasonEnv {
+		text = textEnv + r.Name
+	}
+	places := differ(old.Reads[text], new.Reads[text])
+	if eachDiffers(old, new) && old.Each.Source == new.Each.Source && hasEach(source(r, new)) {
+		places = append(places, differ(old.Reads[textEach], new.Reads[textEach])...)
+	}
+	slices.Sort(places)
+	return slices.Compact(places)
+}
+
+func differ(old, new Reads) []string {
+	if len(old) == 0 || len(new) == 0 { // a text that began to read was written; or it is not known
+		return nil
+	}
+	var out []string
+	for place, digest := range new {
+		if old[place] != digest {
+			out = append(out, place)
+		}
+	}
+	for place := range old {
+		if new[place] == "" {
+			out = append(out, place)
+		}
+	}
+	return out
 }
 
 // explained says that there is something a text may stand for and that differs.
 func (c *causes) explained() bool {
 	return MetricsDiffer(c.old, c.new) || slices.ContainsFunc(c.all, func(r Reason) bool {
 		switch r.Kind {
-		case ReasonParam, ReasonSeed, ReasonOutput:
+		case ReasonParam, ReasonValue, ReasonSeed, ReasonOutput:
 			return true
 		case ReasonInput:
 			return r.Detail != ""
@@ -83,15 +201,15 @@ func (c *causes) explained() bool {
 	})
 }
 
-// inPath says that a path is what it was with the old value of a param replaced by the
-// new one: both sides of it are in the list.
-func (c *causes) inPath(r, param *Reason) bool {
-	from, to := plainText(param.Old), plainText(param.New)
-	if from == "" || to == "" {
+// inPath says that a path is what it was with an old value replaced by the new one: both
+// sides of it are in the list.
+func (c *causes) inPath(r *Reason, value [2]string) bool {
+	from, to := value[0], value[1]
+	if from == "" || to == "" || r.Kind == ReasonInput && r.Detail == "" {
 		return false
 	}
 	moved := func(a, b string) bool { return a != b && strings.ReplaceAll(a, from, to) == b }
-	if r.Detail == Renamed {
+	if r.Detail == Renamed || r.Detail == "" {
 		return moved(r.Old, r.New)
 	}
 	return slices.ContainsFunc(c.all, func(o Reason) bool {
@@ -101,6 +219,38 @@ func (c *causes) inPath(r, param *Reason) bool {
 		return r.Detail == "removed" && o.Detail == "added" && moved(r.Name, o.Name) ||
 			r.Detail == "added" && o.Detail == "removed" && moved(o.Name, r.Name)
 	})
+}
+
+// parts pairs the values in two JSON values that differ at the same place, as they stand in
+// a text.
+func parts(old, new string) (pairs [][2]string) {
+	var a, b any
+	if json.Unmarshal([]byte(old), &a) != nil || json.Unmarshal([]byte(new), &b) != nil { // abridged
+		return nil
+	}
+	var pair func(a, b any)
+	pair = func(a, b any) {
+		switch a := a.(type) {
+		case map[string]any:
+			if b, ok := b.(map[string]any); ok {
+				for name := range a {
+					pair(a[name], b[name])
+				}
+			}
+		case []any:
+			if b, ok := b.([]any); ok {
+				for i := range min(len(a), len(b)) {
+					pair(a[i], b[i])
+				}
+			}
+		default:
+			if p := [2]string{fmt.Sprint(a), fmt.Sprint(b)}; b != nil && p[0] != p[1] {
+				pairs = append(pairs, p)
+			}
+		}
+	}
+	pair(a, b)
+	return pairs
 }
 
 // plainText is a param's value as it stands in a text.

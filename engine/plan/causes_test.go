@@ -16,15 +16,30 @@ func TestCauses(t *testing.T) {
 			Outputs: []Output{{Name: "o", Path: "out"}},
 		}
 	}
-	note := func() Note { return Note{Command: "run ${input.x} ${param.n}", Env: map[string]string{"E": "param.n"}} }
+	note := func() Note {
+		return Note{Command: "run ${input.x} ${param.n}", Env: map[string]string{"E": "param.n"}, Seed: "1"}
+	}
 	tests := map[string]struct {
 		change func(a *Action, n *Note)
 		want   string
 	}{
-		"a param, and all that stands for it": {func(a *Action, _ *Note) {
+		"a param, and all that stands for it": {func(a *Action, n *Note) {
+			n.Seed = "param.n"
 			a.Params[0].Value, a.Env[0].Value, a.Command[2] = "2", "2", "2"
 			*a.Seed = 2
 		}, "param n changed: 1 → 2"},
+		"a seed that changed as a param did": {func(a *Action, n *Note) {
+			a.Params[0].Value, a.Command[2], a.Env[0].Value, n.Seed = "2", "2", "2", "2"
+			*a.Seed = 2
+		}, "param n changed: 1 → 2, seed changed: 1 → 2"},
+		"a seed that is a param's now": {func(a *Action, n *Note) {
+			a.Params[0].Value, a.Command[2], a.Env[0].Value, n.Seed = "2", "2", "2", "param.n"
+			*a.Seed = 2
+		}, "param n changed: 1 → 2"},
+		"a seed that another param's name begins": {func(a *Action, n *Note) {
+			a.Params[0].Value, a.Command[2], a.Env[0].Value, n.Seed = "2", "2", "2", "param.nn"
+			*a.Seed = 2
+		}, "param n changed: 1 → 2, seed changed: 1 → 2"},
 		"a seed that is no param's": {func(a *Action, _ *Note) { a.Params[0].Value = "2"; *a.Seed = 3 }, "param n changed: 1 → 2, seed changed: 1 → 3"},
 		"a path with a param in it": {func(a *Action, _ *Note) {
 			a.Params[1].Value, a.Inputs[0].Path, a.Command[1] = `"us"`, "data/us.csv", "data/us.csv"

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"path"
@@ -20,7 +21,27 @@ type Note struct {
 	Image   string             `json:"image,omitempty"`   // the block's name
 	Inputs  map[string]Whence  `json:"inputs,omitempty"`  // by path, those that are not the project's at the same path
 	Metrics map[string]float64 `json:"metrics,omitempty"` // that texts refer to, as STAGE.METRIC
+	Seed    string             `json:"seed,omitempty"`    // source text of the seed
+	Each    *Each              `json:"each,omitempty"`    // what each.value stands for
+	Reads   map[string]Reads   `json:"reads,omitempty"`   // by text: textCommand, textEach, textEnv and a name
 }
+
+// Each is what each.value stands for, and how that was written.
+type Each struct {
+	Source string `json:"source"`
+	Value  string `json:"value"`
+}
+
+// Reads has the beginnings of the digests of what file() and fileset() gave to a text, by
+// the file's path, or the directory's with the pattern.
+type Reads map[string]string
+
+// The names of texts, besides those of a stage's environment.
+const (
+	textCommand = "command"
+	textEach    = "each"
+	textEnv     = "env."
+)
 
 // Whence says where an input comes from: an output of a stage, or another path of the
 // project.
@@ -100,8 +121,15 @@ func noteOf(s *hcl.Stage) Note {
 	if len(s.Env)+len(s.Passed) > 0 {
 		n.Env = make(map[string]string, len(s.Env)+len(s.Passed))
 	}
+	n.readBy(textCommand, s.Command.Reads)
 	for i := range s.Env {
 		n.Env[s.Env[i].Name] = s.Env[i].Source
+		n.readBy(textEnv+s.Env[i].Name, s.Env[i].Reads)
+	}
+	n.Seed = s.SeedSource
+	if s.Each != nil {
+		n.Each = &Each{s.Each.Source, s.Each.Value}
+		n.readBy(textEach, s.Each.Reads)
 	}
 	for _, name := range s.Passed {
 		n.Env[passedName(name)] = "param." + name
@@ -124,4 +152,19 @@ func noteOf(s *hcl.Stage) Note {
 		n.Inputs[in.Target] = w
 	}
 	return n
+}
+
+// readBy notes what a text read.
+func (n *Note) readBy(text string, reads []hcl.Read) {
+	if len(reads) == 0 {
+		return
+	}
+	if n.Reads == nil {
+		n.Reads = map[string]Reads{}
+	}
+	n.Reads[text] = make(Reads, len(reads))
+	for _, r := range reads {
+		const digits = 8 // bytes that tell a file from what it was
+		n.Reads[text][path.Join(r.Path, r.Pattern)] = hex.EncodeToString(r.Digest[:digits])
+	}
 }

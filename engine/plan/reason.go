@@ -29,6 +29,8 @@ const (
 
 	ReasonCheckpoint ReasonKind = "checkpoint"
 
+	ReasonValue ReasonKind = "value" // each.value, which texts have in them
+
 	ReasonNone     ReasonKind = "none"           // nothing: the stage is a hit
 	ReasonNew      ReasonKind = "new"            // never run in this project
 	ReasonForced   ReasonKind = "forced"         // --force
