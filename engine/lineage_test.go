@@ -253,3 +253,42 @@ func TestLineageIsBounded(t *testing.T) {
 		t.Errorf("%d actions, more %v", len(doc.Actions), doc.More)
 	}
 }
+
+// What an action made before it was done again is known by the run that made it.
+func TestLineageOfWhatWasReplaced(t *testing.T) {
+	r := newRig(t, `
+stage "a" {
+  inputs  = ["in.txt"]
+  command = ["random", "a.txt"]
+  outputs = { out = "a.txt" }
+}`)
+	r.write("in.txt", "x")
+	r.mustRun()
+	first, err := r.Show(t.Context(), ShowRequest{Dir: r.dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := first.Stages[0].Outputs["out"].Digest
+	file := filepath.Join(t.TempDir(), "old")
+	b, err := r.store.ReadBlob(d, 1<<20)
+	if err == nil {
+		err = os.WriteFile(file, b, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.mustRun(func(q *RunRequest) { q.Force = []string{"a"} })
+	for name, ask := range map[string]func(*LineageRequest){
+		"by its digest": func(q *LineageRequest) { q.Name = d.String() },
+		"by a file":     func(q *LineageRequest) { q.Name, q.File = "old", file },
+	} {
+		doc, err := r.lineage(ask)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if len(doc.Actions) != 1 || doc.Actions[0].Run != first.ID || doc.Actions[0].Outputs[0].Digest != d || len(doc.Actions[0].Inputs) != 1 {
+			t.Errorf("%s: %+v", name, doc.Actions)
+		}
+	}
+}

@@ -25,7 +25,10 @@ func (w *walk) file() (bool, error) {
 			return found, err
 		}
 	}
-	return w.content(a.Digest)
+	if found, err := w.content(a.Digest); found || err != nil {
+		return found, err
+	}
+	return w.formerly(a.Digest)
 }
 
 // placed begins at a file of the project that a run knows by its place: it is what the run
