@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"plumb/engine/plan"
+	"plumb/hcl"
 	"plumb/store"
 )
 
@@ -193,10 +197,29 @@ func namesOf(action []byte) (n store.Named) {
 	return n
 }
 
+// mayBeID reports whether a name may be a part of a run's id. To look for one among all
+// ids takes longer than everything else, and most names of outputs and digests are none.
+func mayBeID(name string) bool {
+	digits := isHex(name) && len(name) >= fewestDigits && strings.ContainsAny(name, "abcdef")
+	return !digits && strings.Trim(name, "0123456789abcdefghijklmnopqrstuvwxyz-") == ""
+}
+
 // run takes the name for a run.
 func (w *walk) run() (bool, error) {
 	if w.asked != nil {
 		return false, nil
+	}
+	if !mayBeID(w.req.Name) {
+		tags, err := w.e.store.Tags(w.req.Project.Dir)
+		if err != nil {
+			return false, err
+		}
+		if _, ok := tags[w.req.Name]; !ok {
+			if near := hcl.Nearest(w.req.Name, slices.Collect(maps.Keys(tags))); near != "" {
+				w.refused = invalid("did you mean "+near+"?", "there is no run %q", w.req.Name)
+			}
+			return false, nil
+		}
 	}
 	head, err := w.e.findRun(w.req.Project.Dir, w.req.Name)
 	var e *Error

@@ -56,4 +56,15 @@ func TestLineageOfDigitsOfSeveral(t *testing.T) {
 	if doc := r.mustLineage(func(q *LineageRequest) { q.Name = day }); doc.Of.Kind != "run" {
 		t.Errorf("%s is taken for %+v", day, doc.Of)
 	}
+	// So does a tag, whatever it looks like, and one that is near is thought of.
+	if _, err := r.Annotate(t.Context(), AnnotateRequest{Dir: r.dir, Run: "latest", Tags: []string{"facade.1"}}); err != nil {
+		t.Fatal(err)
+	}
+	if doc := r.mustLineage(func(q *LineageRequest) { q.Name = "facade.1" }); doc.Of.Kind != "run" {
+		t.Errorf("the tag is taken for %+v", doc.Of)
+	}
+	var e *Error
+	if _, err := r.lineage(func(q *LineageRequest) { q.Name = "facade.2" }); !errors.As(err, &e) || e.Hint != "did you mean facade.1?" {
+		t.Errorf("near a tag: %v", err)
+	}
 }
