@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -296,6 +297,33 @@ func TestPlacedIsBuiltOnce(t *testing.T) {
 	}
 	if _, _, err := s.Placed(Digest{2}, isWhole, func(tmp string) error { return fmt.Errorf("no") }); err == nil {
 		t.Error("a failed build was not told")
+	}
+}
+
+// An owner that is killed as it sets a directory aside has closed it already, and it is
+// whole.
+func TestPlacedIsOpenAfterAKill(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, dir, Options{})
+	build := func(tmp string) error { return os.Mkdir(tmp, 0o755) }
+	for _, left := range []os.FileMode{0o700, 0o755} {
+		path, release, err := s.Placed(Digest{1}, isWhole, build)
+		if err != nil {
+			t.Fatal(err)
+		}
+		release()
+		if err := errors.Join(os.Chmod(path, left), s.Close()); err != nil {
+			t.Fatal(err)
+		}
+		s = openStore(t, dir, Options{})
+		again, release, err := s.Placed(Digest{1}, isWhole, func(string) error { return errors.New("it is there") })
+		if err != nil {
+			t.Fatal(err)
+		}
+		release()
+		if fi, err := os.Stat(again); err != nil || again != path || fi.Mode().Perm() != 0o555 {
+			t.Errorf("left as %v: %v, %v", left, fi, err)
+		}
 	}
 }
 

@@ -45,7 +45,12 @@ func (s *Store) Placed(name Digest, whole func(path string) bool, build func(tmp
 	turn := s.placed.turn(path)
 	turn.Lock()
 	defer turn.Unlock()
-	if _, err = os.Lstat(path); err == nil && s.placed.whole(path, whole) {
+	fi, err := os.Lstat(path)
+	if err == nil && s.placed.whole(path, whole) {
+		if err := openPlaced(path, fi); err != nil {
+			release()
+			return "", nil, fmt.Errorf("placing %q: %w", name, err)
+		}
 		return path, release, nil
 	}
 	if err == nil {
@@ -109,8 +114,18 @@ func (s *Store) place(path string, build func(tmp string) error) error {
 		return errors.Join(err, erase.All(context.Background(), tmp))
 	}
 	// Only now: a directory that its owner may not write cannot change its parent.
-	if fi, err := os.Lstat(path); err != nil || !fi.IsDir() {
+	fi, err := os.Lstat(path)
+	if err != nil {
 		return err
+	}
+	return openPlaced(path, fi)
+}
+
+// openPlaced lets stages read a directory, and nobody write into it. An owner that was
+// killed as it was about to set it aside, or had just put it there, left it otherwise.
+func openPlaced(path string, fi fs.FileInfo) error {
+	if !fi.IsDir() || fi.Mode().Perm() == 0o555 {
+		return nil
 	}
 	return os.Chmod(path, 0o555)
 }
