@@ -71,9 +71,11 @@ func runChild(dir, more string) error {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Args[0])
 	cmd.Env = append(os.Environ(), faultDir+"="+dir, more)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGQUIT) } // it tells where it stands
+	cmd.WaitDelay = 10 * time.Second
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("%w: %s", err, tail(out, 4000))
+		return fmt.Errorf("%w: %s", err, tail(out, 40000))
 	}
 	return nil
 }

@@ -98,7 +98,11 @@ func (s *Store) reopen() (bool, error) {
 	if int64(fsys.Bavail)*fsys.Bsize < 2*lsm+ReserveSize {
 		return false, nil
 	}
-	err := s.db.Close()
+	err := s.closeDB()
+	if errors.Is(err, errStuck) { // whoever comes next tries to mend that
+		s.broken.CompareAndSwap(nil, &err)
+		return false, fmt.Errorf("compacting the records: %w", err)
+	}
 	s.db = nil
 	if err == nil {
 		s.db, err = s.openSoundMeta(false)
