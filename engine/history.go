@@ -179,9 +179,7 @@ func (e *Engine) Show(_ context.Context, req ShowRequest) (*ShowDoc, error) {
 	if doc.Files == nil {
 		doc.Files = []store.RunFile{}
 	}
-	if doc.Places, err = e.shownPlaces(run.Places); err != nil {
-		return nil, err
-	}
+	doc.Places = e.shownPlaces(run.Places)
 	stages := run.Stages
 	if req.Stage != "" {
 		if stages, err = oneStage(run, req.Stage); err != nil {

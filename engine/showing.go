@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -38,16 +37,13 @@ type ShownPlace struct {
 	Kept bool `json:"kept"`
 }
 
-func (e *Engine) shownPlaces(places []store.Place) ([]ShownPlace, error) {
+// shownPlaces looks as restore does: what cannot be had, for whatever reason, is not kept.
+func (e *Engine) shownPlaces(places []store.Place) []ShownPlace {
 	out := make([]ShownPlace, len(places))
 	for i := range places {
-		err := e.store.Check(places[i].Artifact)
-		if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrDamaged) {
-			return nil, fmt.Errorf("looking for %q: %w", places[i].Path, err)
-		}
-		out[i] = ShownPlace{Place: places[i], Kept: err == nil}
+		out[i] = ShownPlace{Place: places[i], Kept: e.store.Check(places[i].Artifact) == nil}
 	}
-	return out, nil
+	return out
 }
 
 // ingredients adds what the stage's action consists of, as far as it is kept.

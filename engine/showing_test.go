@@ -16,8 +16,12 @@ param "password" {
   type      = string
   sensitive = true
 }
+source "unkept" {
+  path = "unkept.txt"
+  keep = false
+}
 stage "first" {
-  inputs  = ["in.txt"]
+  inputs  = ["in.txt", source.unkept]
   command = ["copy", "in.txt", "first.txt"]
   outputs = { out = "first.txt" }
 }
@@ -35,6 +39,7 @@ stage "train" {
 func TestShowIngredients(t *testing.T) {
 	r := newRig(t, shownPipeline)
 	r.write("in.txt", "hello")
+	r.write("unkept.txt", "not kept")
 	if _, _, err := r.ran(t.Context(), func(q *RunRequest) { q.Project.Params = map[string]string{"password": "hunter2"} }); err != nil {
 		t.Fatal(err)
 	}
@@ -57,14 +62,14 @@ func TestShowIngredients(t *testing.T) {
 	if d := cmp.Diff([]ShownInput{{Path: "first.txt", Kind: store.KindFile, Digest: hello, From: "stage.first.out"}}, doc.Stages[0].Inputs); d != "" || len(doc.Stages) != 1 {
 		t.Errorf("inputs (-want +got):\n%s", d)
 	}
-	kept := false
+	kept := map[string]bool{}
 	for _, p := range doc.Places {
-		if p.Path == "in.txt" {
-			kept = p.Kept && p.Digest == hello
+		if p.Role == store.PlaceInput {
+			kept[p.Path+" "+p.Digest.String()] = p.Kept
 		}
 	}
-	if !kept {
-		t.Errorf("places %+v", doc.Places)
+	if d := cmp.Diff(map[string]bool{"in.txt " + hello.String(): true, "unkept.txt " + store.Sum([]byte("not kept")).String(): false}, kept); d != "" {
+		t.Errorf("places (-want +got):\n%s", d)
 	}
 	var e *Error
 	if _, err := r.Show(t.Context(), ShowRequest{Dir: r.dir, Stage: "trian"}); !errors.As(err, &e) || e.Kind != Invalid || !strings.Contains(e.Hint, `"train"`) {
