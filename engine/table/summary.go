@@ -57,7 +57,7 @@ func (s *summary) add(cell []byte, t source, column int, sampled bool) {
 		return
 	}
 	if p := prefix(cell); p <= s.low || p >= s.high {
-		s.bound(cell)
+		s.bound(cell, p)
 	}
 	kind, v := t.classify(column, cell)
 	s.kinds[kind]++
@@ -101,12 +101,13 @@ func prefix(b []byte) uint64 {
 	return p << (8 * (8 - len(b)))
 }
 
-func (s *summary) bound(cell []byte) {
-	if s.first == nil || bytes.Compare(cell, s.first) < 0 {
-		s.first, s.low = append(make([]byte, 0, len(cell)), cell...), prefix(cell)
+// bound keeps a cell, whose prefix p is, when it is the first or the last so far.
+func (s *summary) bound(cell []byte, p uint64) {
+	if s.first == nil || p < s.low || p == s.low && bytes.Compare(cell, s.first) < 0 {
+		s.first, s.low = append(make([]byte, 0, len(cell)), cell...), p
 	}
-	if s.last == nil || bytes.Compare(cell, s.last) > 0 {
-		s.last, s.high = append(make([]byte, 0, len(cell)), cell...), prefix(cell)
+	if s.last == nil || p > s.high || p == s.high && bytes.Compare(cell, s.last) > 0 {
+		s.last, s.high = append(make([]byte, 0, len(cell)), cell...), p
 	}
 }
 
@@ -170,8 +171,8 @@ func (s *summary) merge(o *summary) {
 		s.extend(o.most, o.mostText)
 	}
 	if o.first != nil {
-		s.bound(o.first)
-		s.bound(o.last)
+		s.bound(o.first, o.low)
+		s.bound(o.last, o.high)
 	}
 	s.distinct.merge(&o.distinct)
 	s.numbers = append(s.numbers, o.numbers...)
