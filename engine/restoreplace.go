@@ -17,8 +17,9 @@ import (
 
 // Restoring in place is for a work tree in which everything is committed: then git has
 // what is replaced. What git ignores it has not, and what it is told not to look at it may
-// not have as it is; that is replaced only when the store has it. Everything is made beside, in the project, and then changes places path by path;
-// when one cannot, those that did change back.
+// not have as it is; that is replaced only when the store has it. Everything is made
+// beside, in the project, and then changes places path by path; when one cannot, those
+// that did change back.
 
 // cleanTree refuses a project in which something would be lost.
 func (r *restoring) cleanTree() error {
