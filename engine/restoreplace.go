@@ -39,7 +39,7 @@ func (r *restoring) cleanTree() error {
 }
 
 // inPlace replaces what of the project the run knew.
-func (r *restoring) inPlace() (err error) {
+func (r *restoring) inPlace() error {
 	dir := r.req.Dir
 	if err := r.obstructed(); err != nil {
 		return err
@@ -47,16 +47,7 @@ func (r *restoring) inPlace() (err error) {
 	if err := r.unseen(); err != nil {
 		return err
 	}
-	tmp, done, err := beginRestore(dir)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, done()) }()
-	made := filepath.Join(tmp, "new")
-	if err := r.write(made); err != nil {
-		return err
-	}
-	return exchanging(dir, tmp, func(x *exchange) error {
+	return r.exchanged(dir, func(_ string, x *exchange) error {
 		for _, f := range r.tops() {
 			if err := x.put(f); err != nil {
 				return err
@@ -71,13 +62,10 @@ func (r *restoring) inPlace() (err error) {
 	})
 }
 
-// into fills a directory that is there, and empty. It may be where a shell stands, where a
-// file system is mounted, or have a mode that somebody chose, so it is not replaced. All is
-// made in it first, below a name that a later restore takes for nothing; then it changes
-// places, the pipeline last: what is left of a restore that is killed in that moment is no
-// project.
-func (r *restoring) into() (err error) {
-	tmp, done, err := beginRestore(r.req.To)
+// exchanged makes everything in a directory of its own in dir, which fn is told, and then has
+// fn exchange it for what is there.
+func (r *restoring) exchanged(dir string, fn func(made string, x *exchange) error) (err error) {
+	tmp, done, err := beginRestore(dir)
 	if err != nil {
 		return err
 	}
@@ -86,14 +74,23 @@ func (r *restoring) into() (err error) {
 	if err := r.write(made); err != nil {
 		return err
 	}
-	entries, err := os.ReadDir(made)
-	if err != nil {
-		return err
-	}
-	slices.SortStableFunc(entries, func(a, b fs.DirEntry) int {
-		return cmp.Compare(strings.Count(a.Name(), hcl.MainFile), strings.Count(b.Name(), hcl.MainFile))
-	})
-	return exchanging(r.req.To, tmp, func(x *exchange) error {
+	return exchanging(dir, tmp, func(x *exchange) error { return fn(made, x) })
+}
+
+// into fills a directory that is there, and empty. It may be where a shell stands, where a
+// file system is mounted, or have a mode that somebody chose, so it is not replaced. All is
+// made in it first, below a name that a later restore takes for nothing; then it changes
+// places, the pipeline last: what is left of a restore that is killed in that moment is no
+// project.
+func (r *restoring) into() error {
+	return r.exchanged(r.req.To, func(made string, x *exchange) error {
+		entries, err := os.ReadDir(made)
+		if err != nil {
+			return err
+		}
+		slices.SortStableFunc(entries, func(a, b fs.DirEntry) int {
+			return cmp.Compare(strings.Count(a.Name(), hcl.MainFile), strings.Count(b.Name(), hcl.MainFile))
+		})
 		for _, e := range entries {
 			if err := x.add(e.Name()); err != nil {
 				return err
