@@ -146,6 +146,9 @@ func (s *Store) TempDir(prefix string) (string, error) {
 	if !s.isWritable() {
 		return "", fmt.Errorf("making a temporary directory: %w", ErrReadOnly)
 	}
+	if err := s.Present(); err != nil { // at its path there may be another one by now
+		return "", fmt.Errorf("making a temporary directory: %w", err)
+	}
 	dir, err := os.MkdirTemp(s.path("tmp"), prefix)
 	if err != nil {
 		return "", fmt.Errorf("making a temporary directory: %w", err)

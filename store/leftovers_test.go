@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -54,4 +55,31 @@ func opening(t *testing.T, dir string) time.Duration {
 	took := time.Since(began)
 	closeStore(t, s)
 	return took
+}
+
+// Whose store was moved makes nothing in the one that is at its path now.
+func TestNoTempInAnotherStore(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	old, err := Open(dir, Options{})
+	if err == nil {
+		err = old.Writable()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := old.Close(); !errors.Is(err, ErrGone) {
+			t.Error(err)
+		}
+	})
+	if err := os.Rename(dir, dir+"-aside"); err != nil {
+		t.Fatal(err)
+	}
+	mustPut(t, openStore(t, dir, Options{}), []byte("another"), false)
+	if made, err := old.TempDir("x-"); !errors.Is(err, ErrGone) {
+		t.Errorf("it made %q, %v", made, err)
+	}
+	if left, err := os.ReadDir(filepath.Join(dir, "tmp")); err != nil || len(left) > 0 {
+		t.Errorf("in the new store lie %v, %v", left, err)
+	}
 }
