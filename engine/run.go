@@ -211,7 +211,7 @@ func (r *run) traceOrigin(ctx context.Context) {
 	r.origin = t
 	go func() {
 		t.found.Host = r.e.host()
-		t.found.Git = origin.Git(context.WithoutCancel(ctx), r.req.Project.Dir)
+		t.found.Git = origin.Git(context.WithoutCancel(ctx), r.req.Project.Dir, r.s.scanner.Content)
 		close(t.known)
 		r.noteOrigin()
 	}()

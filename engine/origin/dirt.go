@@ -43,17 +43,17 @@ type errCut string
 
 func (e errCut) Error() string { return string(e) }
 
-// diffOf is the digest of what differs below dir, which git's status names in lines; or
-// why there is none.
-func diffOf(ctx context.Context, dir string, lines []string) (d store.Digest, cut string) {
-	return usual.diffOf(ctx, dir, lines)
-}
+// Contents gives the digest of a file's content by what is remembered of it, and an error
+// where nothing is. The path is absolute, without symlinks.
+type Contents func(ctx context.Context, path string) (store.Digest, error)
 
-func (b bounds) diffOf(ctx context.Context, dir string, lines []string) (d store.Digest, cut string) {
-	if real, err := filepath.EvalSymlinks(dir); err == nil { // as git names what is in it
-		dir = real
+// diffOf is the digest of what differs below the directory that l is of, which git's status
+// names in lines; or why there is none.
+func (b bounds) diffOf(ctx context.Context, l look, lines []string) (d store.Digest, cut string) {
+	if real, err := filepath.EvalSymlinks(l.dir); err == nil { // as git names what is in it
+		l.dir = real
 	}
-	l := look{ctx: ctx, top: topOf(dir), dir: dir, bounds: b, left: b.bytes, sum: sha256.New()}
+	l.ctx, l.top, l.bounds, l.left, l.sum = ctx, topOf(l.dir), b, b.bytes, sha256.New()
 	committed, err := l.changed(lines)
 	if err == nil {
 		err = l.all(committed)
@@ -75,6 +75,7 @@ type look struct {
 	ctx    context.Context
 	top    string // of the work tree, by which paths are named
 	dir    string
+	known  Contents
 	bounds bounds
 	left   int64 // bytes
 	sum    hash.Hash
@@ -189,12 +190,12 @@ func (l *look) lies(name string) (string, error) {
 	case fi.Size() > l.left:
 		return "", l.tooMuch()
 	}
-	content, err := l.content(name)
+	content, err := l.content(name, fi.Size())
 	return fmt.Sprintf("file %t %s", fi.Mode()&0o100 != 0, content), err
 }
 
 func (l *look) repository(name string) (string, error) {
-	g := Git(l.ctx, name)
+	g := Git(l.ctx, name, l.known)
 	switch {
 	case g == nil || !g.Checked:
 		return "", errCut("it has a repository in it of which git tells nothing")
@@ -204,7 +205,13 @@ func (l *look) repository(name string) (string, error) {
 	return fmt.Sprintf("repository %s %s", g.Commit, g.Diff), nil
 }
 
-func (l *look) content(name string) (store.Digest, error) {
+func (l *look) content(name string, size int64) (store.Digest, error) {
+	if l.known != nil {
+		if d, err := l.known(l.ctx, name); err == nil {
+			l.left -= size
+			return d, nil
+		}
+	}
 	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return store.Digest{}, err

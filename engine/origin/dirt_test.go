@@ -2,9 +2,11 @@ package origin
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -55,7 +57,7 @@ func TestEveryDirtHasItsDigest(t *testing.T) {
 		{"another one", func() { write(t, at("nested"), "project/a", "4") }},
 	} {
 		c.do()
-		g := Git(t.Context(), dir)
+		g := Git(t.Context(), dir, nil)
 		if !g.Checked || !g.Dirty || g.Diff.IsZero() || g.Cut != "" {
 			t.Fatalf("%s: %+v", c.name, g)
 		}
@@ -64,7 +66,7 @@ func TestEveryDirtHasItsDigest(t *testing.T) {
 		}
 		seen[g.Diff] = c.name
 		write(t, dir, "ignored", c.name) // is no part of it
-		if again := Git(t.Context(), dir); again.Diff != g.Diff {
+		if again := Git(t.Context(), dir, nil); again.Diff != g.Diff {
 			t.Errorf("%s: another digest at the second look", c.name)
 		}
 	}
@@ -91,7 +93,7 @@ func TestDirtIsBounded(t *testing.T) {
 		"time":       {ended, bounds{3, 2 << 20}, "not all of it was looked at in 10s"},
 		"every byte": {t.Context(), bounds{3, 2<<20 - 1}, "more than 1 MiB differ"},
 	} {
-		d, cut := c.bound.diffOf(c.ctx, dir, lines)
+		d, cut := c.bound.diffOf(c.ctx, look{dir: dir}, lines)
 		if cut != c.says || d.IsZero() != (cut != "") {
 			t.Errorf("%s: %v, %q", name, d, cut)
 		}
@@ -110,7 +112,7 @@ func TestLargeDirt(t *testing.T) {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		begin := time.Now()
-		g := Git(t.Context(), dir)
+		g := Git(t.Context(), dir, nil)
 		runtime.ReadMemStats(&after)
 		t.Logf("%d MiB: %v, %d KiB", size>>20, time.Since(begin), (after.TotalAlloc-before.TotalAlloc)>>10)
 		if got := after.TotalAlloc - before.TotalAlloc; got > 8<<20 {
@@ -123,5 +125,27 @@ func TestLargeDirt(t *testing.T) {
 	}
 	if g := look(4 << 30); !g.Dirty || !g.Diff.IsZero() || g.Cut != "more than 256 MiB differ" {
 		t.Errorf("4 GiB: %+v", g)
+	}
+}
+
+// What is remembered of files is not read again, and says the same.
+func TestKnownContents(t *testing.T) {
+	root, _ := repository(t)
+	dir := filepath.Join(root, "project")
+	write(t, dir, "large.bin", "untracked")
+	read := Git(t.Context(), dir, nil)
+	var asked []string
+	known := Git(t.Context(), dir, func(_ context.Context, path string) (store.Digest, error) {
+		asked = append(asked, filepath.Base(path))
+		return store.Sum([]byte("untracked")), nil
+	})
+	if known.Diff != read.Diff || !slices.Equal(asked, []string{"large.bin"}) {
+		t.Errorf("%v, and read %v; asked for %q", known, read, asked)
+	}
+	if unknown := Git(t.Context(), dir, func(context.Context, string) (store.Digest, error) { return store.Digest{}, errors.New("not known") }); unknown.Diff != read.Diff {
+		t.Errorf("%v, and read %v", unknown, read)
+	}
+	if other := Git(t.Context(), dir, func(context.Context, string) (store.Digest, error) { return store.Sum([]byte("other")), nil }); other.Diff == read.Diff {
+		t.Error("what is known makes no difference")
 	}
 }

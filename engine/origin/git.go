@@ -20,7 +20,9 @@ const gitTime = 10 * time.Second
 // that is installed: that one knows the user's filters, sparse checkouts and submodules,
 // and its index makes it quick. Without one, or when it will not read somebody else's
 // work tree, what is checked out is told and not what differs.
-func Git(ctx context.Context, dir string) *store.Git {
+//
+// Files that differ are read, unless known has their digests; it may be nil.
+func Git(ctx context.Context, dir string, known Contents) *store.Git {
 	if !inWorkTree(dir) {
 		return nil
 	}
@@ -48,7 +50,7 @@ func Git(ctx context.Context, dir string) *store.Git {
 		}
 	}
 	if g.Dirty = len(dirt) > 0; g.Dirty {
-		g.Diff, g.Cut = diffOf(ctx, dir, dirt)
+		g.Diff, g.Cut = usual.diffOf(ctx, look{dir: dir, known: known}, dirt)
 	}
 	return g
 }

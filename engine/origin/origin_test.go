@@ -99,7 +99,7 @@ func write(t *testing.T, dir, name, text string) {
 func TestGit(t *testing.T) {
 	root, run := repository(t)
 	dir := filepath.Join(root, "project")
-	clean := Git(t.Context(), dir)
+	clean := Git(t.Context(), dir, nil)
 	if clean == nil || !clean.Checked || clean.Dirty || clean.Branch != "main" || len(clean.Commit) != 40 || !clean.Diff.IsZero() {
 		t.Fatalf("a clean work tree is %+v", clean)
 	}
@@ -107,13 +107,13 @@ func TestGit(t *testing.T) {
 		t.Errorf("from git's files (-want +got):\n%s", d)
 	}
 	write(t, root, "elsewhere", "x\n") // no part of the project
-	if g := Git(t.Context(), dir); g.Dirty {
+	if g := Git(t.Context(), dir, nil); g.Dirty {
 		t.Errorf("what lies beside the project counts: %+v", g)
 	}
 	diffs := map[store.Digest]string{}
 	step := func(what string) {
 		t.Helper()
-		g := Git(t.Context(), dir)
+		g := Git(t.Context(), dir, nil)
 		if g == nil || !g.Dirty || g.Diff.IsZero() {
 			t.Fatalf("%s: %+v", what, g)
 		}
@@ -121,7 +121,7 @@ func TestGit(t *testing.T) {
 			t.Errorf("%s has the digest of %s", what, other)
 		}
 		diffs[g.Diff] = what
-		if again := Git(t.Context(), dir); again.Diff != g.Diff {
+		if again := Git(t.Context(), dir, nil); again.Diff != g.Diff {
 			t.Errorf("%s: another digest at the second look", what)
 		}
 	}
@@ -135,37 +135,37 @@ func TestGit(t *testing.T) {
 	step("an untracked directory")
 	write(t, dir, "below/it/lies", "two")
 	step("the same with other content in it")
-	before := Git(t.Context(), dir).Diff
+	before := Git(t.Context(), dir, nil).Diff
 	run("add", ".")
-	if g := Git(t.Context(), dir); !g.Dirty || g.Diff != before {
+	if g := Git(t.Context(), dir, nil); !g.Dirty || g.Diff != before {
 		t.Errorf("what is staged counts: %+v and %v", g, before)
 	}
 	run("commit", "-q", "-m", "second")
-	if g := Git(t.Context(), dir); g.Dirty || g.Commit == clean.Commit {
+	if g := Git(t.Context(), dir, nil); g.Dirty || g.Commit == clean.Commit {
 		t.Errorf("after the commit: %+v", g)
 	}
 	run("pack-refs", "--all")
-	if g, h := Git(t.Context(), dir), head(dir); g.Commit != h.Commit || h.Branch != "main" {
+	if g, h := Git(t.Context(), dir, nil), head(dir); g.Commit != h.Commit || h.Branch != "main" {
 		t.Errorf("packed: %+v and %+v", g, h)
 	}
 	run("checkout", "-q", "--detach")
-	if g, h := Git(t.Context(), dir), head(dir); g.Branch != "" || h.Branch != "" || g.Commit != h.Commit {
+	if g, h := Git(t.Context(), dir, nil), head(dir); g.Branch != "" || h.Branch != "" || g.Commit != h.Commit {
 		t.Errorf("detached: %+v and %+v", g, h)
 	}
 }
 
 func TestGitElsewhere(t *testing.T) {
-	if g := Git(t.Context(), t.TempDir()); g != nil {
+	if g := Git(t.Context(), t.TempDir(), nil); g != nil {
 		t.Errorf("no work tree: %+v", g)
 	}
 	dir := t.TempDir()
 	write(t, dir, ".git/HEAD", "ref: refs/heads/x\n") // git takes it for none
-	if g := Git(t.Context(), dir); g == nil || g.Checked || g.Branch != "x" {
+	if g := Git(t.Context(), dir, nil); g == nil || g.Checked || g.Branch != "x" {
 		t.Errorf("a damaged one: %+v", g)
 	}
 	root, _ := repository(t)
 	t.Setenv("PATH", t.TempDir())
-	if g := Git(t.Context(), root); g == nil || g.Checked || g.Commit == "" {
+	if g := Git(t.Context(), root, nil); g == nil || g.Checked || g.Commit == "" {
 		t.Errorf("without git: %+v", g)
 	}
 }

@@ -71,6 +71,17 @@ func (sc *Scanner) Scan(ctx context.Context, rel string) (store.Artifact, error)
 	return a, nil
 }
 
+// Content gives the digest of what is in a file of the project, which is named by an
+// absolute path without symlinks.
+func (sc *Scanner) Content(ctx context.Context, full string) (store.Digest, error) {
+	rel, ok := strings.CutPrefix(full, sc.root+"/")
+	if !ok {
+		return store.Digest{}, fmt.Errorf("hashing %q: it is not in the project", full)
+	}
+	a, err := sc.Scan(ctx, rel)
+	return a.Digest, err
+}
+
 // Entries gives what is in a directory of the project.
 func (sc *Scanner) Entries(ctx context.Context, rel string) ([]Entry, error) {
 	a, entries, err := sc.look(ctx, rel, nil)
