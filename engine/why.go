@@ -186,11 +186,7 @@ func (x *explainer) waiting(doc *WhyDoc, s *session, stage int) {
 		name := s.planner.Stage(j).Name
 		x.about(s, j)
 		for _, r := range d.Reasons {
-			if i := slices.IndexFunc(doc.Causes, func(o Difference) bool { return o.Reason == r }); i >= 0 {
-				doc.Causes[i].Stage, doc.Causes[i].Stages = "", append(doc.Causes[i].Stages, name)
-				continue
-			}
-			doc.Causes = append(doc.Causes, Difference{Change: x.change(r), Stage: name, Stages: []string{name}})
+			x.addCause(doc, name, r)
 		}
 	}
 	x.about(s, stage)
@@ -240,13 +236,19 @@ func (x *explainer) now(req WhyRequest) (*WhyDoc, error) {
 		doc.NewRun, doc.MadeBy = d.Record.Run, d.Record.Run
 	}
 	if req.RunA != "" {
-		return x.againstRun(doc, req, d, s.planner.Note(i))
+		if err := x.againstRun(doc, req, d, s.planner.Note(i)); err != nil {
+			return nil, err
+		}
+		return doc, x.ahead(doc, s, i)
 	}
 	if d.Verdict == plan.Pending {
 		x.waiting(doc, s, i)
 	}
 	x.fill(doc, d.Reasons)
-	return doc, x.before(doc, req.Stage, d, s.planner.Note(i))
+	if err := x.before(doc, req.Stage, d, s.planner.Note(i)); err != nil || doc.Since != "" {
+		return doc, err
+	}
+	return doc, x.ahead(doc, s, i)
 }
 
 func firstInstance(s *session, block string) string {
@@ -258,22 +260,22 @@ func firstInstance(s *session, block string) string {
 	return block
 }
 
-func (x *explainer) againstRun(doc *WhyDoc, req WhyRequest, d plan.Decision, note plan.Note) (*WhyDoc, error) {
+func (x *explainer) againstRun(doc *WhyDoc, req WhyRequest, d plan.Decision, note plan.Note) error {
 	a, err := x.recorded(req.RunA, req.Stage)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	doc.OldKey, doc.OldRun, x.runs[0] = a.key, a.run, a.run
 	if d.Action == nil { // pending: what is known of it is in the reasons
 		x.fill(doc, d.Reasons)
-		return doc, nil
+		return nil
 	}
 	fields, err := plan.Decode(d.Action)
 	if err != nil {
-		return nil, fmt.Errorf("reading the action of stage %q: %w", req.Stage, err)
+		return fmt.Errorf("reading the action of stage %q: %w", req.Stage, err)
 	}
 	x.compare(doc, a, &recorded{key: d.Key, fields: fields, note: note})
-	return doc, nil
+	return nil
 }
 
 // before names what a stage that will run is compared with, and for a hit who made its

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"plumb/engine/plan"
 	"plumb/engine/runtime"
 	"plumb/hcl"
 	"plumb/store"
@@ -331,4 +332,52 @@ func TestWhyOfAnImageThatIsNotPinned(t *testing.T) {
 	r.write(hcl.LockFile, string(lock.Encode()))
 	r.project(strings.Replace(block, `"curl"]`, `"curl", "jq"]`, 1))
 	r.wantTold("a package more", "run: image deb  > \n  +debian.packages: jq"+next, r.whyOf("t"))
+}
+
+// A stage whose inputs differ because stages before it went back to what they did before:
+// nothing runs there, and what was changed there is the cause all the same.
+func TestWhyAboveHits(t *testing.T) {
+	r := newRig(t, `
+param "n" { default = "1" }
+stage "a" {
+  command = ["write", "a.txt", param.n]
+  outputs = { out = "a.txt" }
+}
+stage "b" {
+  inputs  = [stage.a.out]
+  command = ["copy", "a.txt", "b.txt"]
+  outputs = { out = "b.txt" }
+}
+stage "c" {
+  inputs  = [stage.b.out, "in.txt"]
+  command = ["copy", "b.txt", "c.txt"]
+  outputs = { out = "c.txt" }
+}`)
+	r.write("in.txt", "x")
+	r.mustRun()
+	r.mustRun(func(q *RunRequest) { q.Project.Params = map[string]string{"n": "2"} })
+	r.write("in.txt", "y")
+	doc, err := r.Why(t.Context(), WhyRequest{Request: r.request().Request, Stage: "c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if doc.Decision != plan.Execute || len(doc.Changes) != 2 || len(doc.Causes) != 1 {
+		t.Fatalf("%s, %+v, %+v", doc.Decision, doc.Changes, doc.Causes)
+	}
+	if c := doc.Causes[0]; c.Kind != plan.ReasonParam || c.Name != "n" || c.Old != `"2"` || c.New != `"1"` || c.Stage != "a" {
+		t.Errorf("the cause is %+v", c)
+	}
+	for _, c := range doc.Changes {
+		if want := map[string]string{"b.txt": "b"}[c.Name]; c.From != want {
+			t.Errorf("%s comes from %q", c.Name, c.From)
+		}
+	}
+	// What is a hit again differs from the last run for the same reason.
+	r.write("in.txt", "x")
+	if doc, err = r.Why(t.Context(), WhyRequest{Request: r.request().Request, Stage: "c"}); err != nil {
+		t.Fatal(err)
+	}
+	if doc.Decision != plan.Hit || doc.Since != "" || len(doc.Causes) != 1 || doc.Causes[0].Name != "n" {
+		t.Errorf("%s since %q, %+v", doc.Decision, doc.Since, doc.Causes)
+	}
 }
