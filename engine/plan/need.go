@@ -166,21 +166,28 @@ func reads(s *hcl.Stage, stage, output string) bool {
 }
 
 // Reconsider is Consider in a run, when all that stage i depends on is complete: what is
-// behind it is asked whether it needs bytes that are not kept.
+// behind it is asked whether it needs bytes that are not kept. Others that ask meanwhile
+// see the verdict when it is final: one that was a hit for a moment would mislead them.
 func (p *Planner) Reconsider(i int) (Decision, error) {
 	st := &p.states[i]
 	st.need = need{}
-	d, err := p.Consider(i)
-	if err != nil || d.Verdict != Hit || !dropped(d.Record) {
+	d, err := p.found(i)
+	if err != nil {
 		return d, err
 	}
-	n := p.suppose(i, d.Record)
-	if n.level == unneeded {
-		return d, nil
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if d.Verdict == Hit && dropped(d.Record) {
+		if n := p.suppose(i, d.Record); n.level != unneeded {
+			n.level = needed // it is now or never
+			st.need = n
+			if d, err = p.found(i); err != nil {
+				return d, err
+			}
+		}
 	}
-	n.level = needed // it is now or never
-	st.need = n
-	return p.Consider(i)
+	st.settle(d)
+	return d, nil
 }
 
 // Needed says whether bytes of a result that turned up for stage i are needed and not

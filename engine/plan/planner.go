@@ -201,17 +201,27 @@ func (p *Planner) considerAll(selected []bool) error {
 // Consider decides about stage i with what is known now. It may be called again
 // when more is known.
 func (p *Planner) Consider(i int) (Decision, error) {
-	st := &p.states[i]
-	s := p.Stage(i)
-	d, err := p.consider(i, s, st)
+	d, err := p.found(i)
 	if err != nil {
-		return d, &StageError{Stage: s.Name, Range: s.Range, Err: err}
+		return d, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	st.decision, st.known, st.record = d, true, d.Record
+	p.states[i].settle(d)
 	return d, nil
 }
+
+// found is what there is to say about stage i now; nobody else sees it yet.
+func (p *Planner) found(i int) (Decision, error) {
+	s := p.Stage(i)
+	d, err := p.consider(i, s, &p.states[i])
+	if err != nil {
+		return d, &StageError{Stage: s.Name, Range: s.Range, Err: err}
+	}
+	return d, nil
+}
+
+func (st *state) settle(d Decision) { st.decision, st.known, st.record = d, true, d.Record }
 
 // StageError is an error about one stage, with the range of its block.
 type StageError struct {

@@ -3,6 +3,7 @@ package plan
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -22,6 +23,7 @@ type world struct {
 	history  map[string][]Earlier
 	last     map[string]*Earlier
 	effects  map[store.Key]*store.Effect
+	random   *rand.Rand // of the order of execution, nil for the graph's own
 }
 
 func newWorld() *world {

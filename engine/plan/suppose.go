@@ -8,27 +8,37 @@ import (
 // What a stage would do if all that is not made again is what is recorded of it: asked
 // when it has to be known whether the bytes of one before it are needed.
 //
-// A verdict of a stage depends on records of those before it, and for one whose bytes are
-// not kept on the verdicts of those behind it, so verdicts go in circles. One that is
-// asked for while it is being found out counts as a hit: whoever of the circle turns out
-// to be no hit makes the whole of it none, and with it the answer to who asked first. So
-// the bytes are found unneeded only when every stage that was asked is a hit, and each of
-// them then is one also when it is its turn.
+// It is asked in two steps. Which result a stage has depends on the results of those
+// before it alone, so that goes along the graph and never in a circle. Whether it stays a
+// hit depends on those before it, which must not be made again, and, where bytes of it are
+// not kept, on those behind it; that goes in circles. All of a circle are hits unless one
+// of them, or one that it leads to, is none. So a stage is reached once and taken for a
+// hit, and one that is none makes the answer to who asked first "needed". The bytes are
+// found unneeded only when every stage that was reached is a hit, and each of these finds
+// no other answer when it is its turn: all that it reaches was reached before.
 
 // supposition is one such question.
 type supposition struct {
-	p        *Planner
-	verdicts map[int]Verdict
-	records  []int // stages that have a record for as long as the question is asked
+	p       *Planner
+	results map[int]Verdict // by the results of those before it alone
+	reached map[int]bool
+	records []int // stages that have a record for as long as the question is asked
 }
 
-// suppose says who would need the bytes of stage i, whose result is r.
+// suppose says who would need the bytes of stage i, whose result is r. The planner is
+// locked.
 func (p *Planner) suppose(i int, r *store.Record) need {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	q := &supposition{p: p, verdicts: map[int]Verdict{i: Hit}}
+	q := &supposition{p: p, results: map[int]Verdict{i: Hit}, reached: map[int]bool{i: true}}
 	defer q.close()
+	q.lend(i, r)
 	return p.demand(i, r, q.verdict)
+}
+
+func (q *supposition) lend(i int, r *store.Record) {
+	if st := &q.p.states[i]; st.record == nil {
+		st.record = r
+		q.records = append(q.records, i)
+	}
 }
 
 func (q *supposition) close() {
@@ -37,16 +47,39 @@ func (q *supposition) close() {
 	}
 }
 
+// verdict says whether stage i is a hit with all that it leads to.
 func (q *supposition) verdict(i int) (Verdict, error) {
-	if v, ok := q.verdicts[i]; ok {
+	v, err := q.result(i)
+	if v != Hit || err != nil || q.reached[i] || q.decided(i) {
+		return v, err
+	}
+	q.reached[i] = true
+	for _, u := range q.p.shape.data[i] {
+		if q.decided(u) {
+			continue
+		}
+		if v, err := q.verdict(u); v != Hit || err != nil {
+			return Pending, err
+		}
+	}
+	if q.p.demand(i, q.p.states[i].record, q.verdict).level != unneeded {
+		return Pending, nil
+	}
+	return Hit, nil
+}
+
+func (q *supposition) decided(i int) bool { return q.p.states[i].decision.Verdict != Pending }
+
+// result is the verdict on stage i if those before it give what is recorded of them.
+func (q *supposition) result(i int) (Verdict, error) {
+	if v, ok := q.results[i]; ok {
 		return v, nil
 	}
-	if v := q.p.states[i].decision.Verdict; v != Pending {
-		return v, nil
+	if q.decided(i) {
+		return q.p.states[i].decision.Verdict, nil
 	}
-	q.verdicts[i] = Hit
 	v, err := q.find(i)
-	q.verdicts[i] = v
+	q.results[i] = v
 	return v, err
 }
 
@@ -55,7 +88,7 @@ func (q *supposition) find(i int) (Verdict, error) {
 		if q.p.states[u].record != nil {
 			continue
 		}
-		v, err := q.verdict(u)
+		v, err := q.result(u)
 		if v == Skip || err != nil {
 			return v, err
 		}
@@ -64,20 +97,10 @@ func (q *supposition) find(i int) (Verdict, error) {
 		}
 	}
 	d, err := q.p.scratch(q.p.Stage(i))
-	if err != nil || d.Verdict != Hit {
-		return d.Verdict, err
+	if err == nil && d.Verdict == Hit {
+		q.lend(i, d.Record)
 	}
-	if q.p.states[i].record == nil {
-		q.p.states[i].record = d.Record
-		q.records = append(q.records, i)
-	}
-	switch q.p.demand(i, d.Record, q.verdict).level {
-	case needed:
-		return Execute, nil
-	case maybeNeeded:
-		return Pending, nil
-	}
-	return Hit, nil
+	return d.Verdict, err
 }
 
 // scratch decides about a stage whose inputs are known and keeps nothing of it.
