@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -84,14 +85,31 @@ func runDiff(ctx context.Context, o diffOptions, env *Env) error {
 			return err
 		}
 		if o.quiet && !o.json {
-			return nil
+			return malformed(doc, o)
 		}
 		if !o.json {
 			view.Note(env.Stderr, env.style(env.Width), "wrote "+o.html)
-			return nil
+			return malformed(doc, o)
 		}
 	}
-	return show(env, o.global, doc, func(s view.Style) { view.Diff(env.Stdout, s, doc, o.verbose) })
+	if err := show(env, o.global, doc, func(s view.Style) { view.Diff(env.Stdout, s, doc, o.verbose) }); err != nil {
+		return err
+	}
+	return malformed(doc, o)
+}
+
+// malformed is the error of an answer that is whole but for tables that were none.
+func malformed(doc *engine.DiffDoc, o diffOptions) error {
+	switch n := len(doc.Malformed); {
+	case n == 0:
+		return nil
+	case o.json: // the document has them
+		return silentError(exitInvalid)
+	case n == 1:
+		return usageError("it was compared line by line, which plumb diff --no-data asks for, and then ends with 0", doc.Malformed[0]+" is not what its name says")
+	default:
+		return usageError("they were compared line by line, which plumb diff --no-data asks for, and then ends with 0", fmt.Sprintf("%d files are not what their names say: %s", n, strings.Join(doc.Malformed, ", ")))
+	}
 }
 
 // diff asks whoever is there, and an agent only when an image is to be looked into.

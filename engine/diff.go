@@ -40,6 +40,7 @@ func (e *Engine) diff(ctx context.Context, req DiffRequest) (*DiffDoc, error) {
 	if err := x.config(doc, a, b); err != nil {
 		return nil, err
 	}
+	doc.Malformed = append([]string{}, slices.Compact(slices.Sorted(slices.Values(x.malformed)))...)
 	doc.Same = result.Same() && len(doc.Causes) == 0
 	return doc, nil
 }

@@ -478,6 +478,9 @@ func TestDiffSaysWhichFileLies(t *testing.T) {
 		if d := cmp.Diff(st.want, got); d != "" {
 			t.Errorf("%s (-want +got):\n%s", st.name, d)
 		}
+		if !slices.Equal(doc.Malformed, []string{st.file}) {
+			t.Errorf("%s: malformed is %q", st.name, doc.Malformed)
+		}
 		want := strings.NewReplacer("of run A", "as it was", "of run B", "as it is now").Replace(st.want)
 		if got := told(&why.Changes[0]); got != want {
 			t.Errorf("%s: why says %q, want %q", st.name, got, want)

@@ -29,7 +29,8 @@ type DiffDoc struct {
 	Consequences []Difference `json:"consequences"`
 	Unknown      []Difference `json:"unknown"`
 	Notes        []string     `json:"notes"`
-	Files        []FileChange `json:"files"` // the pipeline's, line by line, where the runs have kept them
+	Files        []FileChange `json:"files"`     // the pipeline's, line by line, where the runs have kept them
+	Malformed    []string     `json:"malformed"` // files that are no tables, though their names say so; sorted
 }
 
 // DiffRun is one of the two runs, with what surrounded it. That is no cause.

@@ -53,6 +53,7 @@ func (x *explainer) tableChange(c *Change, old, new store.Digest) (done bool, wh
 	var form *table.FormError
 	switch {
 	case errors.As(err, &form):
+		x.malformed = append(x.malformed, c.Name)
 		return false, x.notOfItsForm(form, a, b)
 	case err != nil:
 		return false, "not compared as tables: " + err.Error()

@@ -39,6 +39,8 @@ type explainer struct {
 
 	image    *pinned   // nil while it is not
 	unpinned [2]string // of the image's block, what is another than what was pinned: then and now, line by line
+
+	malformed []string // files that were found not to be what their names say
 }
 
 // about turns to a stage as it is in the project.
