@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"bytes"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -213,7 +214,8 @@ stage "b" {
 	s.wantSoundBlobs()
 }
 
-// fill leaves so many bytes free.
+// fill leaves so many bytes free. An agent may write meanwhile: with none to be left, the
+// file system is full when it says so.
 func (s *site) fill(at string, free int64) {
 	s.t.Helper()
 	var fsys syscall.Statfs_t
@@ -226,12 +228,13 @@ func (s *site) fill(at string, free int64) {
 		s.t.Fatal(err)
 	}
 	zeros := bytes.Repeat([]byte{0}, 1<<20)
-	for n := int64(0); n < size; n += int64(len(zeros)) {
-		if _, err := f.Write(zeros[:min(int64(len(zeros)), size-n)]); err != nil {
-			s.t.Fatal(err)
-		}
+	for n := int64(0); n < size && err == nil; n += int64(len(zeros)) {
+		_, err = f.Write(zeros[:min(int64(len(zeros)), size-n)])
 	}
-	if err := f.Close(); err != nil {
+	if free == 0 && errors.Is(err, syscall.ENOSPC) {
+		err = nil
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
 		s.t.Fatal(err)
 	}
 }
