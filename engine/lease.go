@@ -68,7 +68,9 @@ func (r *run) hold(release func()) {
 	r.leases = append(r.leases, release)
 }
 
+// letGo waits for whoever drops bytes, who tells this run's leases from others'.
 func (r *run) letGo() {
+	r.unkept.work.Wait()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, release := range r.leases {
@@ -80,22 +82,27 @@ func (r *run) letGo() {
 }
 
 // reconsider decides about a stage when all before it is done, with a lease on its key,
-// which may be known only now.
+// which may be known only now, and on those that the decision relies on: when its bytes
+// are not needed, that is because stages behind it have their results.
 func (r *run) reconsider(i int) (plan.Decision, error) {
 	for {
 		before := r.e.dropped()
+		if before.bytes != r.s.before.bytes {
+			r.s.planner.Forget(i) // what is remembered may be of bytes that are gone
+		}
 		before.records = r.s.before.records // the planner remembers hits since then
-		d, err := r.s.planner.Reconsider(i)
+		d, relied, err := r.s.planner.Reconsider(i)
 		if err != nil || d.Key.IsZero() {
 			return d, err
 		}
-		r.hold(r.e.store.Lease(d.Key))
-		r.unkept.leased([]store.Key{d.Key})
-		var hit []store.Key
+		keys := append([]store.Key{d.Key}, relied...)
+		r.hold(r.e.store.Lease(keys...))
+		r.unkept.leased(keys)
+		hits := relied
 		if d.Verdict == plan.Hit {
-			hit = append(hit, d.Key)
+			hits = keys
 		}
-		ok, err := r.e.undropped(before, hit...)
+		ok, err := r.e.undropped(before, hits...)
 		if ok || err != nil {
 			return d, err
 		}

@@ -19,8 +19,9 @@ import (
 // The first round of decisions takes bytes to be there. Then producers are gone through
 // from the end of the graph to its beginning, so that one that is executed needs those of
 // its own producers; what is behind one that is executed is pending from then on, since
-// the bytes may come out differently. That is repeated until nothing changes: a verdict
-// only moves from hit to pending to executed.
+// the bytes may come out differently; also one whose condition is false, or that is
+// refused, as that may come out differently then. That is repeated until nothing changes:
+// a verdict only moves from hit to pending to executed.
 //
 // In a run a pending producer is decided when it is its turn, by what its readers would
 // do if its bytes were what is recorded (suppose.go). Where that cannot be told, because
@@ -112,7 +113,7 @@ func (p *Planner) demandAll() (changed bool, err error) {
 func (p *Planner) follow() error {
 	for _, i := range p.shape.graph.Order() {
 		v := p.states[i].decision.Verdict
-		if !p.selected[i] || v != Hit && v != Execute || len(p.waitingFor(i)) == 0 {
+		if !p.selected[i] || v == Pending || len(p.waitingFor(i)) == 0 {
 			continue
 		}
 		if _, err := p.Consider(i); err != nil {
@@ -168,26 +169,29 @@ func reads(s *hcl.Stage, stage, output string) bool {
 // Reconsider is Consider in a run, when all that stage i depends on is complete: what is
 // behind it is asked whether it needs bytes that are not kept. Others that ask meanwhile
 // see the verdict when it is final: one that was a hit for a moment would mislead them.
-func (p *Planner) Reconsider(i int) (Decision, error) {
+//
+// Relied are the keys of results, of stages that are not decided yet, for which the bytes
+// were found not to be needed: the decision is right as long as these are there.
+func (p *Planner) Reconsider(i int) (d Decision, relied []store.Key, err error) {
 	st := &p.states[i]
 	st.need = need{}
-	d, err := p.found(i)
-	if err != nil {
-		return d, err
+	if d, err = p.found(i); err != nil {
+		return d, nil, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if d.Verdict == Hit && dropped(d.Record) {
-		if n := p.suppose(i, d.Record); n.level != unneeded {
+		var n need
+		if n, relied = p.suppose(i, d.Record); n.level != unneeded {
 			n.level = needed // it is now or never
 			st.need = n
 			if d, err = p.found(i); err != nil {
-				return d, err
+				return d, nil, err
 			}
 		}
 	}
 	st.settle(d)
-	return d, nil
+	return d, relied, nil
 }
 
 // Needed says whether bytes of a result that turned up for stage i are needed and not
@@ -211,7 +215,9 @@ func (p *Planner) Made(i int) *store.Record {
 }
 
 // Waits gives, for each stage that may have to be made again, those that it is worth to
-// wait for: then it is known whether who reads it is executed. No cycle comes of it.
+// wait for: then it is known whether who reads it is executed. No cycle comes of it. Those
+// that may have to be made again themselves are not waited for: they would be made one
+// after the other.
 func (p *Planner) Waits() map[int][]int {
 	waits := map[int][]int{}
 	for i := range p.states {
@@ -224,7 +230,7 @@ func (p *Planner) Waits() map[int][]int {
 				continue
 			}
 			for _, u := range p.shape.data[c] {
-				if u != i && p.selected[u] && p.states[u].record == nil && !slices.Contains(waits[i], u) && !p.leadsTo(u, i, waits) {
+				if u != i && p.selected[u] && p.states[u].record == nil && p.states[u].need.level != maybeNeeded && !slices.Contains(waits[i], u) && !p.leadsTo(u, i, waits) {
 					waits[i] = append(waits[i], u)
 				}
 			}

@@ -55,7 +55,7 @@ func (w *world) execute(t *testing.T, pl *Planner, content func(stage, output st
 		d := pl.Decision(i)
 		if d.Verdict == Pending {
 			var err error
-			if d, err = pl.Reconsider(i); err != nil {
+			if d, _, err = pl.Reconsider(i); err != nil {
 				t.Fatal(err)
 			}
 		}

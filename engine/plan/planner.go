@@ -260,7 +260,7 @@ func (p *Planner) consider(i int, s *hcl.Stage, st *state) (Decision, error) {
 		return Decision{}, err
 	}
 	d, err := decide(p.cfg.Records, p.facts(s, note), a.Encode())
-	if err == nil && d.Verdict == Hit && st.need.level != unneeded {
+	if err == nil && d.Verdict == Hit && st.need.level != unneeded && dropped(d.Record) {
 		return p.remake(s, st, d), nil
 	}
 	if err == nil && d.Verdict == Hit {

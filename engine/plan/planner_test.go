@@ -118,7 +118,7 @@ func (w *world) run(t *testing.T, pl *Planner, content func(stage, output string
 		d := pl.Decision(i)
 		if d.Verdict == Pending {
 			var err error
-			if d, err = pl.Reconsider(i); err != nil {
+			if d, _, err = pl.Reconsider(i); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -14,8 +14,10 @@ import (
 // not kept, on those behind it; that goes in circles. All of a circle are hits unless one
 // of them, or one that it leads to, is none. So a stage is reached once and taken for a
 // hit, and one that is none makes the answer to who asked first "needed". The bytes are
-// found unneeded only when every stage that was reached is a hit, and each of these finds
-// no other answer when it is its turn: all that it reaches was reached before.
+// found unneeded only when every stage that was reached is a hit, is skipped or is
+// refused, and each of these finds no other answer when it is its turn: all that it
+// reaches was reached before. That holds as long as the store keeps what was found, so
+// who asks has to see to that.
 
 // supposition is one such question.
 type supposition struct {
@@ -25,13 +27,22 @@ type supposition struct {
 	records []int // stages that have a record for as long as the question is asked
 }
 
-// suppose says who would need the bytes of stage i, whose result is r. The planner is
-// locked.
-func (p *Planner) suppose(i int, r *store.Record) need {
+// suppose says who would need the bytes of stage i, whose result is r, or if nobody does,
+// which results the answer relies on. The planner is locked.
+func (p *Planner) suppose(i int, r *store.Record) (need, []store.Key) {
 	q := &supposition{p: p, results: map[int]Verdict{i: Hit}, reached: map[int]bool{i: true}}
 	defer q.close()
 	q.lend(i, r)
-	return p.demand(i, r, q.verdict)
+	if n := p.demand(i, r, q.verdict); n.level != unneeded {
+		return n, nil
+	}
+	var relied []store.Key
+	for _, n := range q.records {
+		if n != i {
+			relied = append(relied, p.states[n].record.Key)
+		}
+	}
+	return need{}, relied
 }
 
 func (q *supposition) lend(i int, r *store.Record) {
@@ -47,10 +58,11 @@ func (q *supposition) close() {
 	}
 }
 
-// verdict says whether stage i is a hit with all that it leads to.
+// verdict says whether stage i is a hit with all that it leads to. That one is skipped,
+// or refused, holds too only as long as those before it stay what they are.
 func (q *supposition) verdict(i int) (Verdict, error) {
 	v, err := q.result(i)
-	if v != Hit || err != nil || q.reached[i] || q.decided(i) {
+	if v == Execute || v == Pending || err != nil || q.reached[i] || q.decided(i) {
 		return v, err
 	}
 	q.reached[i] = true
@@ -58,9 +70,16 @@ func (q *supposition) verdict(i int) (Verdict, error) {
 		if q.decided(u) {
 			continue
 		}
-		if v, err := q.verdict(u); v != Hit || err != nil {
+		before, err := q.verdict(u)
+		switch {
+		case err == nil && before == Skip && v == Skip:
+			return Skip, nil // whatever else is before it
+		case before != Hit || err != nil:
 			return Pending, err
 		}
+	}
+	if v != Hit {
+		return v, nil
 	}
 	if q.p.demand(i, q.p.states[i].record, q.verdict).level != unneeded {
 		return Pending, nil
