@@ -74,7 +74,7 @@ func (w *world) execute(t *testing.T, pl *Planner, content func(stage, output st
 				}
 			}
 		}
-		rec := &store.Record{Key: d.Key, Action: d.Action, Metrics: map[string]float64{"acc": 0.9}}
+		rec := &store.Record{Key: d.Key, Action: d.Action, Metrics: map[string]float64{"acc": w.acc}}
 		for _, o := range s.Outputs {
 			rec.Outputs = append(rec.Outputs, store.Output{Name: o.Name, Path: o.Path, Artifact: file(content(s.Name, o.Name))})
 		}

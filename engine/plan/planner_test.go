@@ -23,11 +23,13 @@ type world struct {
 	history  map[string][]Earlier
 	last     map[string]*Earlier
 	effects  map[store.Key]*store.Effect
+	acc      float64    // the metric that stages give
 	random   *rand.Rand // of the order of execution, nil for the graph's own
 }
 
 func newWorld() *world {
 	return &world{
+		acc:   0.9,
 		files: map[string]string{}, records: map[store.Key]*store.Record{}, misses: map[store.Key]*store.Miss{},
 		failures: map[store.Key]*store.Failure{}, history: map[string][]Earlier{}, last: map[string]*Earlier{}, effects: map[store.Key]*store.Effect{},
 	}
