@@ -26,8 +26,8 @@ import (
 // In a run a pending producer is decided when it is its turn, by what its readers would
 // do if its bytes were what is recorded (suppose.go). Where that cannot be told, because
 // another producer of theirs is not done, the bytes are needed; Waits says for which
-// stages it is worth to wait, so that this is rare. To make them without need is only
-// slow, and never wrong.
+// stages it is worth to wait, so that this is rare. To make them without need is slow and
+// not wrong; only an effect that is done is refused instead, as it may not be repeated.
 
 type needLevel int
 
