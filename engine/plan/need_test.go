@@ -154,7 +154,6 @@ stage "judge" {
 `
 
 func TestWhatIsNotKept(t *testing.T) {
-	same := func(stage, output string) string { return stage + output }
 	for _, c := range []struct {
 		name     string
 		params   map[string]string
@@ -252,7 +251,6 @@ func TestNeedsInACircle(t *testing.T) {
 	}
 	w := newWorld()
 	w.files["in"] = "1"
-	same := func(stage, output string) string { return stage + output }
 	first := w.planner(t, src(1), hcl.Options{})
 	w.execute(t, first, same)
 	w.drop(first, "s0.o", "s1.o", "s4.o", "s5.o", "s7.o")
